@@ -1,0 +1,363 @@
+"""`models.yaml` + environment → typed settings, validated once.
+
+The environment enters only through `${VAR}` and `${VAR:-default}` inside the file, so the file shows
+every setting there is. Unknown keys, wrong types and missing variables are errors that name the
+file, the key and the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from alchemy.errors import AlchemyError, ErrorCode
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class LakeSettings(_Section):
+    """Where everything durable lives: S3 when `s3_bucket` is set, else the directory `root`."""
+
+    root: str = "./data"
+    s3_endpoint: str = ""
+    s3_bucket: str = ""
+    s3_prefix: str = ""
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = SecretStr("")
+    """Empty keys leave the choice to boto3's own chain (profiles, instance roles)."""
+
+
+class RedisSettings(_Section):
+    """`url` empty: `alchemy up` starts a private Redis in the data directory."""
+
+    url: str = ""
+    timeout_s: float = 2.0
+
+
+class RaySettings(_Section):
+    """`address` empty: the cluster of `alchemy up`, else one started for the command."""
+
+    address: str = ""
+    namespace: str = "alchemy"
+    port: int = 6379
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: int = 8265
+    object_store_mb: int = Field(512, ge=80)
+
+
+class SparkSettings(_Section):
+    """Size of the RayDP session the Cleaner owns."""
+
+    executors: int = Field(1, ge=1)
+    executor_cores: int = Field(2, ge=1)
+    executor_memory_mb: int = Field(1024, ge=256)
+    executor_cpus: float = Field(0.5, gt=0)
+    """Ray CPUs reserved per executor (below `executor_cores` on a shared small machine)."""
+    partitions: int = Field(8, ge=1)
+
+
+class CleaningSettings(_Section):
+    """What the Cleaner keeps and how it cuts."""
+
+    tenant: str = "default"
+    acl: tuple[str, ...] = ("everyone",)
+    chunk_tokens: int = Field(180, ge=16)
+    near_duplicate_jaccard: float = Field(0.85, gt=0, le=1)
+    max_record_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    """A longer record goes to quarantine instead of into memory."""
+
+
+class QuantSettings(_Section):
+    """Profile, contract, features and selection."""
+
+    max_base_columns: int = Field(64, ge=1)
+    near_constant_share: float = Field(0.995, gt=0, le=1)
+    max_correlation: float = Field(0.98, gt=0, le=1)
+    block_columns: int = Field(128, ge=2)
+    psi_warn: float = 0.2
+    psi_stop: float = 1.0
+    ks_alpha: float = 0.001
+
+
+class SynthesisSettings(_Section):
+    """How many pairs Refiner writes and what it holds out."""
+
+    max_samples: int = Field(0, ge=0)
+    """0: no limit."""
+    pairs_per_chunk: int = Field(3, ge=1)
+    eval_share: float = Field(0.1, gt=0, lt=1)
+    seed: int = 13
+
+
+class TrainingSettings(_Section):
+    """LoRA fine-tuning through Ray Train."""
+
+    workers: int = Field(1, ge=1)
+    use_gpu: bool = False
+    resources_per_worker: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
+    max_steps: int = Field(300, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    max_length: int = Field(256, ge=16)
+    max_samples: int = Field(0, ge=0)
+    checkpoint_every: int = Field(100, ge=1)
+    eval_samples: int = Field(200, ge=1)
+    max_failures: int = Field(3, ge=0)
+    seed: int = 13
+
+
+class RetrievalSettings(_Section):
+    """Candidates per signal and passages per answer."""
+
+    candidates: int = Field(50, ge=1)
+    passages: int = Field(8, ge=1)
+    rrf_k: int = Field(60, ge=1)
+
+
+class EvaluationSettings(_Section):
+    """Size of the automatic suites."""
+
+    questions: int = Field(120, ge=10)
+    seed: int = 13
+    target_precision: float = Field(0.8, gt=0, le=1)
+    """The abstention threshold is the lowest that reaches this precision on calibration questions."""
+
+
+class ServingSettings(_Section):
+    """The HTTP front and its limits."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    jwt_secret: SecretStr = SecretStr("")
+    """Empty: `alchemy up` makes one; in production that is an error."""
+    token_ttl_s: int = Field(12 * 3600, ge=60)
+    max_ongoing: int = Field(64, ge=1)
+    max_queued: int = Field(128, ge=1)
+    batch_size: int = Field(16, ge=1)
+    batch_wait_s: float = Field(0.01, ge=0)
+    request_timeout_s: float = Field(60.0, gt=0)
+    session_ttl_s: int = Field(30 * 24 * 3600, ge=60)
+    history_turns: int = Field(20, ge=1)
+    draft_tokens: int = Field(48, ge=1)
+    replicas: int = Field(1, ge=1)
+
+
+class LoraSettings(_Section):
+    """PEFT LoRA hyperparameters."""
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    target_modules: tuple[str, ...] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    )
+
+
+class SmallLlamaSettings(_Section):
+    """The embedded base model: a Llama trained from scratch on the cleaned corpus."""
+
+    vocab_size: int = Field(4096, ge=512)
+    hidden_size: int = Field(256, ge=32)
+    intermediate_size: int = Field(704, ge=32)
+    layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    context: int = Field(512, ge=64)
+    steps: int = Field(250, ge=1)
+    batch_size: int = Field(16, ge=1)
+    sequence: int = Field(128, ge=16)
+    learning_rate: float = Field(1.5e-3, gt=0)
+    seed: int = 13
+
+
+class ModelSettings(_Section):
+    """One model. `embedded` needs nothing; `huggingface` a path or hub id; `openai` a server."""
+
+    provider: Literal["embedded", "huggingface", "openai"] = "embedded"
+    model_id: str = ""
+    model_path: str = ""
+    revision: str = ""
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_size: int = Field(32, ge=1)
+    max_length: int = Field(0, ge=0)
+    """Tokens; 0 leaves the model's own limit."""
+    base_url: str = ""
+    api_key: SecretStr = SecretStr("")
+    timeout_s: float = Field(60.0, gt=0)
+    max_retries: int = Field(2, ge=0)
+    allow_remote: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self) -> ModelSettings:
+        if self.provider == "huggingface" and not (self.model_id or self.model_path):
+            raise ValueError("provider huggingface needs model_id (hub) or model_path (directory)")
+        if self.provider == "openai" and not (self.base_url and self.model_id):
+            raise ValueError("provider openai needs base_url and model_id")
+        return self
+
+
+class CausalModelSettings(ModelSettings):
+    """`model_c`: the base model that LoRA adapters extend."""
+
+    lora: LoraSettings = LoraSettings()
+    small_llama: SmallLlamaSettings = SmallLlamaSettings()
+
+    @model_validator(mode="after")
+    def _local(self) -> CausalModelSettings:
+        if self.provider == "openai":
+            raise ValueError("model_c is trained here: use provider embedded or huggingface")
+        return self
+
+
+class Settings(_Section):
+    """Everything configurable, one section per concern."""
+
+    environment: Literal["local", "production"] = "local"
+    model_a: ModelSettings = ModelSettings()
+    model_b: ModelSettings = ModelSettings()
+    model_c: CausalModelSettings = CausalModelSettings()
+    model_d: ModelSettings = ModelSettings()
+    lake: LakeSettings = LakeSettings()
+    redis: RedisSettings = RedisSettings()
+    ray: RaySettings = RaySettings()
+    spark: SparkSettings = SparkSettings()
+    cleaning: CleaningSettings = CleaningSettings()
+    quant: QuantSettings = QuantSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
+    training: TrainingSettings = TrainingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    serving: ServingSettings = ServingSettings()
+
+    @model_validator(mode="after")
+    def _production(self) -> Settings:
+        if self.environment == "production" and not self.serving.jwt_secret.get_secret_value():
+            raise ValueError("production needs serving.jwt_secret: set ALCHEMY_JWT_SECRET")
+        return self
+
+    @property
+    def state_dir(self) -> Path:
+        """Local, per-machine state of `alchemy up` (pids, ports, private Redis); never in S3."""
+        return Path(self.lake.root).absolute()
+
+
+def find_models_yaml(explicit: str | None = None) -> Path:
+    """The configuration file: argument, `ALCHEMY_CONFIG`, `./models.yaml`, the one shipped."""
+    if explicit or (explicit := os.environ.get("ALCHEMY_CONFIG")):
+        path = Path(explicit)
+        if not path.is_file():
+            raise AlchemyError(
+                ErrorCode.CONFIG_INVALID,
+                f"configuration file {explicit!r} does not exist",
+                "Give an existing file with --config or ALCHEMY_CONFIG.",
+            )
+        return path
+    package = Path(__file__).resolve().parent
+    candidates = (Path("models.yaml"), package / "models.yaml", package.parent / "models.yaml")
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise AlchemyError(
+        ErrorCode.CONFIG_INVALID,
+        "no models.yaml found",
+        "Run from a directory that has one, or set ALCHEMY_CONFIG.",
+    )
+
+
+def load_settings(
+    path: str | Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Read, expand and validate the configuration.
+
+    Args:
+        path: file to read; None searches as `find_models_yaml`.
+        environ: variables for `${VAR}`; None uses the process environment.
+
+    Raises:
+        AlchemyError: CONFIG_INVALID naming file, line or key, and remedy.
+    """
+    file = find_models_yaml(str(path) if path else None)
+    variables = os.environ if environ is None else environ
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise AlchemyError(ErrorCode.CONFIG_INVALID, f"cannot read {file}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise AlchemyError(
+            ErrorCode.CONFIG_INVALID, f"{where}: {problem}", "Mend the YAML syntax there."
+        ) from error
+    if raw is not None and not isinstance(raw, dict):
+        raise AlchemyError(
+            ErrorCode.CONFIG_INVALID, f"{file}: the top level must be a mapping of sections"
+        )
+    expanded = _expand(raw or {}, variables, str(file), "")
+    try:
+        return Settings.model_validate(expanded)
+    except ValidationError as error:
+        raise _readable(file, error) from error
+
+
+def _expand(node: Any, variables: Mapping[str, str], file: str, key: str) -> Any:
+    if isinstance(node, dict):
+        pairs = node.items()
+        return {k: _expand(v, variables, file, f"{key}.{k}".lstrip(".")) for k, v in pairs}
+    if isinstance(node, list):
+        return [_expand(v, variables, file, f"{key}[{i}]") for i, v in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        if name in variables and (variables[name] or default is None):
+            return variables[name]
+        if default is None:
+            raise AlchemyError(
+                ErrorCode.CONFIG_INVALID,
+                f"{file}: {key} needs the environment variable {name}",
+                f"Set {name}, or write ${{{name}:-default}}.",
+            )
+        return default
+
+    return _VARIABLE.sub(value, node)
+
+
+def _readable(file: Path, error: ValidationError) -> AlchemyError:
+    """The first problem as `file: key: reason`, with the nearest known key for an unknown one."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] != "extra_forbidden":
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        return AlchemyError(
+            ErrorCode.CONFIG_INVALID, f"{file}: {key or 'settings'}: {reason}{more}"
+        )
+    section: Any = Settings
+    for part in first["loc"][:-1]:
+        section = section.model_fields[str(part)].annotation
+    unknown = str(first["loc"][-1])
+    known = sorted(section.model_fields)
+    near = difflib.get_close_matches(unknown, known, n=1)
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
+    return AlchemyError(ErrorCode.CONFIG_INVALID, f"{file}: unknown key {key!r}{more}", remedy)

@@ -1,0 +1,1 @@
+"""Source systems → `Document`: one file per source, one registry."""

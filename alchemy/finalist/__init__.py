@@ -1,0 +1,1 @@
+"""Evidence and draft → a cited answer, or an honest refusal."""

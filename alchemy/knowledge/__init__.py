@@ -1,0 +1,1 @@
+"""The index: FAISS vectors, SQLite catalog, hybrid search under access control."""

@@ -1,0 +1,1 @@
+"""The models of `models.yaml`: a registry and one file per provider."""

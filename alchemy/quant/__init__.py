@@ -1,0 +1,1 @@
+"""Numbers about documents, on Polars: Scout, Validator, features, Curator, insights."""

@@ -1,0 +1,1 @@
+"""The joint release: its record, its evaluation, its gate."""

@@ -1,0 +1,43 @@
+"""Reading and publishing releases: `releases/<id>.json` and the pointer that makes one live."""
+
+from __future__ import annotations
+
+import json
+
+from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.protocols import Lake
+from alchemy.stores.versions import advance_pointer, live_pointer
+from alchemy.types import Release
+
+POINTER = "releases/pointer"
+
+
+def load_release(lake: Lake, release_id: str) -> Release:
+    """The stored release; NOT_FOUND or CORRUPT."""
+    key = f"releases/{release_id}.json"
+    try:
+        return Release.from_dict(json.loads(lake.read(key)))
+    except (ValueError, TypeError) as error:
+        raise AlchemyError(ErrorCode.CORRUPT, f"{key} in {lake.uri} is damaged") from error
+
+
+def live_release(lake: Lake) -> Release | None:
+    """The release the newest pointer names, or None before the first."""
+    pointer = live_pointer(lake, POINTER)
+    return load_release(lake, pointer[1]["release"]) if pointer else None
+
+
+def publish_release(lake: Lake, release: Release) -> int:
+    """Store the release and move the pointer to it; the new pointer's number.
+
+    Publishing the live release again changes nothing.
+
+    Raises:
+        AlchemyError: CONFLICT when another writer moved the pointer meanwhile.
+    """
+    pointer = live_pointer(lake, POINTER)
+    if pointer and pointer[1]["release"] == release.id:
+        return pointer[0]
+    lake.write(f"releases/{release.id}.json", release.to_json().encode())
+    payload = {"release": release.id, "reason": release.reason}
+    return advance_pointer(lake, POINTER, payload, after=pointer[0] if pointer else 0)

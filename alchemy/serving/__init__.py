@@ -1,0 +1,1 @@
+"""Logic of the HTTP service that needs no Serve: accounts, sessions, metrics."""

@@ -1,0 +1,101 @@
+"""`KeyValue` on a real Redis, JSON values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import redis.asyncio as aioredis
+from redis.exceptions import RedisError
+
+from alchemy.errors import AlchemyError, ErrorCode
+
+T = TypeVar("T")
+
+
+class RedisStore:
+    """See `protocols.KeyValue`.
+
+    Args:
+        url: `redis://[:password@]host:port/db` (or `rediss://`).
+        timeout_s: bound on connecting and on each command.
+    """
+
+    def __init__(self, url: str, timeout_s: float = 2.0) -> None:
+        self._place = urlsplit(url).hostname or url  # never the password
+        try:
+            self._redis = aioredis.Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                decode_responses=True,
+            )
+        except ValueError as error:
+            raise AlchemyError(
+                ErrorCode.CONFIG_INVALID, f"redis.url is not a Redis URL: {error}"
+            ) from error
+
+    async def _ask(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except (RedisError, OSError) as error:
+            raise AlchemyError(
+                ErrorCode.REDIS_UNAVAILABLE,
+                f"Redis at {self._place} does not answer: {error}",
+                "Check REDIS_URL, or run `alchemy up`.",
+            ) from error
+
+    async def get(self, key: str) -> Any | None:
+        """See `protocols.KeyValue`."""
+        raw = await self._ask(self._redis.get(key))
+        return None if raw is None else json.loads(raw)
+
+    async def set(self, key: str, value: Any, ttl_s: float | None = None) -> None:
+        """See `protocols.KeyValue`."""
+        await self._ask(self._redis.set(key, json.dumps(value), px=_milliseconds(ttl_s)))
+
+    async def create(self, key: str, value: Any, ttl_s: float | None = None) -> bool:
+        """See `protocols.KeyValue`."""
+        made = self._redis.set(key, json.dumps(value), px=_milliseconds(ttl_s), nx=True)
+        return bool(await self._ask(made))
+
+    async def delete(self, *keys: str) -> int:
+        """See `protocols.KeyValue`."""
+        return int(await self._ask(self._redis.delete(*keys))) if keys else 0
+
+    async def append(self, key: str, value: Any, keep: int, ttl_s: float | None = None) -> None:
+        """See `protocols.KeyValue`."""
+        async with self._redis.pipeline(transaction=True) as batch:
+            batch.rpush(key, json.dumps(value))
+            batch.ltrim(key, -keep, -1)
+            if ttl_s is not None:
+                batch.pexpire(key, cast(int, _milliseconds(ttl_s)))
+            await self._ask(batch.execute())
+
+    async def items(self, key: str) -> list[Any]:
+        """See `protocols.KeyValue`."""
+        rows = await self._ask(cast(Awaitable[list[str]], self._redis.lrange(key, 0, -1)))
+        return [json.loads(row) for row in rows]
+
+    async def scan(self, prefix: str) -> list[str]:
+        """See `protocols.KeyValue`."""
+        escaped = "".join(f"\\{c}" if c in "*?[]\\" else c for c in prefix)
+
+        async def collect() -> list[str]:
+            return [key async for key in self._redis.scan_iter(match=f"{escaped}*", count=500)]
+
+        return sorted(await self._ask(collect()))
+
+    async def ping(self) -> None:
+        """See `protocols.KeyValue`."""
+        await self._ask(cast(Awaitable[bool], self._redis.ping()))
+
+    async def close(self) -> None:
+        """See `protocols.KeyValue`."""
+        await self._redis.aclose()
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else max(1, int(seconds * 1000))

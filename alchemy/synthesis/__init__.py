@@ -1,0 +1,1 @@
+"""Chunks → verified instruction/response pairs."""

@@ -1,0 +1,1 @@
+"""LoRA fine-tuning: dataset, training loop, adapter versions."""
