@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,9 +77,7 @@ class LocalLake:
         target = self._path(key)
         with self._writing(key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-            os.close(handle)
-            temporary = Path(name)
+            temporary = target.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
             try:
                 fill(temporary)
                 # data first, name second: after a power cut the name never points at nothing

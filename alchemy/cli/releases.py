@@ -1,0 +1,58 @@
+"""`alchemy releases list | show`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from alchemy.cli import add_command
+from alchemy.cli.output import Output
+from alchemy.config import load_settings
+
+
+def register(commands: Any) -> None:
+    """Add the commands of this group."""
+    group = commands.add_parser("releases", help="joint releases of index, adapter and thresholds")
+    actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add_command(
+        actions,
+        "list",
+        list_releases,
+        "list releases, the live one marked",
+        "alchemy releases list",
+    )
+    parser = add_command(
+        actions, "show", show, "show one release", "alchemy releases show rl-0123456789ab"
+    )
+    parser.add_argument("release")
+
+
+def list_releases(arguments: argparse.Namespace, out: Output) -> None:
+    """All releases by creation time."""
+    from alchemy.release.model import POINTER, live_release, load_release
+    from alchemy.stores import open_lake
+
+    lake = open_lake(load_settings(arguments.config).lake)
+    live = live_release(lake)
+    keys = [i.key for i in lake.list("releases/") if not i.key.startswith(f"{POINTER}/")]
+    releases = [load_release(lake, key.rpartition("/")[2].removesuffix(".json")) for key in keys]
+    for release in sorted(releases, key=lambda item: item.created_at):
+        mark = "live" if live and release.id == live.id else ""
+        out.line(
+            f"{release.id}  {release.created_at}  {release.index}  {release.adapter}  {mark}",
+            id=release.id,
+            created_at=release.created_at,
+            index=release.index,
+            adapter=release.adapter,
+            live=bool(mark),
+        )
+
+
+def show(arguments: argparse.Namespace, out: Output) -> None:
+    """The whole record."""
+    from alchemy.release.model import load_release
+    from alchemy.stores import open_lake
+
+    release = load_release(open_lake(load_settings(arguments.config).lake), arguments.release)
+    out.result(release.to_dict(), json.dumps(release.to_dict(), indent=2, ensure_ascii=False))

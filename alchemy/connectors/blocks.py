@@ -1,0 +1,188 @@
+"""The structure every markup is read into, and its one rendering as light Markdown text.
+
+Parsers (AsciiDoc, Jira wiki markup, ADF, storage XHTML) produce blocks; `to_markdown` writes them.
+Chunking relies on the output: `#` headings, fenced code, list markers, pipe tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of running text.
+
+    Attributes:
+        kind: `reference` is a link inside the same body of documents, `link` has a URL.
+        target: URL, document or file name of a link, reference or image.
+    """
+
+    text: str
+    kind: Literal["text", "code", "strong", "emphasis", "link", "reference", "image"] = "text"
+    target: str = ""
+
+
+Inline: TypeAlias = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Section title; level 1 is the outermost."""
+
+    level: int
+    inline: Inline
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text; a newline in it is a wanted line break."""
+
+    inline: Inline
+
+
+@dataclass(frozen=True)
+class Code:
+    """Preformatted text, kept to the character."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One list item; `term` only in a description list."""
+
+    blocks: tuple[Block, ...]
+    term: Inline = ()
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list; `start` numbers the first item of a `number` list."""
+
+    kind: Literal["bullet", "number", "term"]
+    entries: tuple[Entry, ...]
+    start: int = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells; the first row is the header when `header`."""
+
+    rows: tuple[tuple[Inline, ...], ...]
+    header: bool = False
+
+
+@dataclass(frozen=True)
+class Callout:
+    """A set-off note (`NOTE`, `TIP`, `WARNING`, …) or, with an empty label, a quotation."""
+
+    label: str
+    blocks: tuple[Block, ...]
+
+
+Block: TypeAlias = Heading | Paragraph | Code | Items | Table | Callout
+
+
+def words(text: str) -> Inline:
+    """Plain text as inline content."""
+    return (Span(text),) if text else ()
+
+
+def plain(inline: Iterable[Span]) -> str:
+    """The visible text alone."""
+    return "".join(span.text for span in inline)
+
+
+def inline_markdown(inline: Iterable[Span]) -> str:
+    """Inline content as text: code in backticks, links with their URL, emphasis dropped."""
+    return "".join(_span(span) for span in inline)
+
+
+def _span(span: Span) -> str:
+    text = span.text
+    if span.kind == "code" and text.strip():
+        fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+        pad = " " if text.startswith("`") or text.endswith("`") else ""
+        return f"{fence}{pad}{text}{pad}{fence}"
+    if span.kind == "link" and span.target:
+        return f"[{text}]({span.target})" if text and text != span.target else span.target
+    if span.kind == "image":
+        return f"![{text}]({span.target})"
+    return text or span.target
+
+
+def to_markdown(blocks: Sequence[Block]) -> str:
+    """Blocks as text, separated by blank lines; no blank line at the ends."""
+    return "\n\n".join(part for part in map(_block, blocks) if part.strip())
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A code fence longer than any run of backticks inside."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading(level, inline):
+            title = " ".join(inline_markdown(inline).split())
+            return f"{'#' * min(max(level, 1), 6)} {title}" if title else ""
+        case Paragraph(inline):
+            return inline_markdown(inline).strip()
+        case Code(text, language):
+            return fenced(text, language) if text.strip() else ""
+        case Items():
+            return _items(block)
+        case Table(rows, header):
+            return _table(rows, header)
+        case Callout(label, inner):
+            text = to_markdown(inner)
+            if label:
+                return f"{label}: {text}"
+            return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))
+
+
+def _items(items: Items) -> str:
+    parts: list[str] = []
+    loose = False
+    for number, entry in enumerate(items.entries, items.start):
+        marker = f"{number}. " if items.kind == "number" else "- "
+        body = to_markdown(entry.blocks)
+        term = " ".join(inline_markdown(entry.term).split())
+        if term:
+            first = entry.blocks[0] if entry.blocks else None
+            glue = " " if isinstance(first, Paragraph) else "\n"
+            body = f"{term}:{glue}{body}" if body else term
+        nested = [block for block in entry.blocks[1:] if not isinstance(block, Items)]
+        loose = loose or bool(nested)
+        if not nested:  # a list directly under its item stays tight
+            body = re.sub(r"\n\n(?=(?:- |\d+\. ))", "\n", body)
+        indent = " " * len(marker)
+        lines = body.split("\n")
+        parts.append(
+            marker + "\n".join([lines[0], *(f"{indent}{x}" if x else x for x in lines[1:])])
+        )
+    return ("\n\n" if loose else "\n").join(parts)
+
+
+def _table(rows: Sequence[tuple[Inline, ...]], header: bool) -> str:
+    width = max((len(row) for row in rows), default=0)
+    if not width:
+        return ""
+    lines = [_row([_cell(cell) for cell in row], width) for row in rows]
+    rule = "|" + " --- |" * width
+    # a pipe table needs a header row: an empty one stands in for a missing one
+    return "\n".join([lines[0], rule, *lines[1:]] if header else [_row([], width), rule, *lines])
+
+
+def _cell(inline: Inline) -> str:
+    return " ".join(inline_markdown(inline).split()).replace("|", "\\|")
+
+
+def _row(cells: list[str], width: int) -> str:
+    return "| " + " | ".join(cells + [""] * (width - len(cells))) + " |"
