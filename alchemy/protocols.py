@@ -38,8 +38,8 @@ class Lake(Protocol):
         """The whole object."""
         ...
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        """The object in pieces, in order."""
+    def stream(self, key: str, chunk_bytes: int = 1 << 20, start: int = 0) -> Iterator[bytes]:
+        """The object from byte `start` on, in pieces, in order."""
         ...
 
     def download(self, key: str, path: Path) -> None:

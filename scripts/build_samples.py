@@ -460,7 +460,7 @@ Origin and licences
 -------------------
 {origin}
 
-Spring XD is Copyright 2013-2017 the original authors, Apache License 2.0
+Spring XD is Copyright its original authors, Apache License 2.0
 (https://www.apache.org/licenses/LICENSE-2.0). The issue data set gpt2sp is Copyright its authors
 (AWSM Research), MIT License. "Spring" is a trademark of its owner; this project is not affiliated
 with it. The changes made to the Apache-licensed files are the conversions described here.

@@ -51,17 +51,17 @@ _CELL = re.compile(
 )
 
 _INLINE = re.compile(
-    r"(?P<pass>\$\$(?P<pass_text>.+?)\$\$|\+\+\+(?P<pass3>.+?)\+\+\+)"
+    r"(?P<pass>\$\$(?P<pass_text>.{1,2000}?)\$\$|\+\+\+(?P<pass3>.{1,2000}?)\+\+\+)"
     r"|`(?P<code>[^`]+)`"
-    r"|footnote(?:ref)?:\[(?P<note>[^\]]*)\]"
-    r"|image:(?P<image>[^\s\[\]:][^\s\[\]]*)\[(?P<alt>[^\]]*)\]"
+    r"|footnote(?:ref)?:\[(?P<note>[^\]]{0,2000})\]"
+    r"|image:(?P<image>[^\s\[\]:][^\s\[\]]*)\[(?P<alt>[^\]]{0,500})\]"
     r"|<<(?P<ref>[^<>,\s]+)(?:,[ \t]*(?P<ref_text>[^<>]*))?>>"
-    r"|xref:(?P<xref>[^\s\[\]]+)\[(?P<xref_text>[^\]]*)\]"
+    r"|xref:(?P<xref>[^\s\[\]]+)\[(?P<xref_text>[^\]]{0,500})\]"
     r"|(?:link:(?P<link>[^\s\[\]]+)|(?P<url>(?:https?|ftp|irc)://[^\s\[\]<>]*[^\s\[\]<>.,;:!?'\")*`]))"
-    r"(?:\[(?P<label>[^\]]*)\])?"
+    r"(?:\[(?P<label>[^\]]{0,1000})\])?"
     r"|\*\*(?P<strong2>(?=\S)[^*]+?)\*\*|__(?P<em2>(?=\S)[^_]+?)__"
     r"|(?<![\w*\\])\*(?P<strong>(?=[^\s*])[^*\n]*?(?<=[^\s]))\*(?![\w*])"
-    r"|(?<![\w\\])_(?P<em>(?=[^\s_])[^\n]*?(?<=[^\s]))_(?!\w)"
+    r"|(?<![\w\\])_(?P<em>(?=[^\s_])[^\n]{0,500}?(?<=[^\s]))_(?!\w)"
     r"|(?<![\w+\\])\+(?P<mono>(?=[^\s+])[^+\n]*?(?<=[^\s]))\+(?![\w+])"
     r"|\\(?P<escaped>\{[\w-]+\})|\{(?P<attribute>[\w-]+)\}"
     r"|\[\[(?P<anchor>[\w-]+)\]\]",
@@ -432,7 +432,7 @@ def _joined(lines: list[str]) -> str:
     for line in lines:
         hard = line.endswith(" +")
         text += (line[:-2].rstrip() if hard else line.strip()) + ("\n" if hard else " ")
-    return text.strip()
+    return re.sub(r"[ \t]{2,}", " ", text).strip()
 
 
 def _dedent(lines: list[str]) -> str:

@@ -186,3 +186,23 @@ def _cell(inline: Inline) -> str:
 
 def _row(cells: list[str], width: int) -> str:
     return "| " + " | ".join(cells + [""] * (width - len(cells))) + " |"
+
+
+def flatten(blocks: Sequence[Block]) -> Inline:
+    """Block content as running text, for a place that holds none (a table cell)."""
+    spans: list[Span] = []
+    for block in blocks:
+        match block:
+            case Heading(_, inline) | Paragraph(inline):
+                inside = inline
+            case Code(text):
+                inside = (Span(text, "code"),)
+            case Items(_, entries):
+                parts = [(*e.term, Span(" "), *flatten(e.blocks)) for e in entries]
+                inside = tuple(span for part in parts for span in (*part, Span("; ")))[:-1]
+            case Table(rows):
+                inside = tuple(s for row in rows for cell in row for s in (*cell, Span(" ")))
+            case Callout(label, inner):
+                inside = (*words(f"{label}: " if label else ""), *flatten(inner))
+        spans += [Span(" "), *inside] if spans else inside
+    return tuple(spans)

@@ -39,10 +39,11 @@ class LocalLake:
         except OSError as error:
             raise self._unreadable(key, error) from error
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+    def stream(self, key: str, chunk_bytes: int = 1 << 20, start: int = 0) -> Iterator[bytes]:
         """See `protocols.Lake`."""
         try:
             with self._path(key).open("rb") as file:
+                file.seek(start)
                 while piece := file.read(chunk_bytes):
                     yield piece
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:

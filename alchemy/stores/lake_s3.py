@@ -115,10 +115,12 @@ class S3Lake:
         """See `protocols.Lake`."""
         return b"".join(self.stream(key))
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+    def stream(self, key: str, chunk_bytes: int = 1 << 20, start: int = 0) -> Iterator[bytes]:
         """See `protocols.Lake`."""
         with self._asking(key, writing=False):
-            body = self._client.get_object(Bucket=self._bucket, Key=self._key(key))["Body"]
+            # no range for a whole object: an empty one has none to give
+            part = {"Range": f"bytes={start}-"} if start else {}
+            body = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **part)["Body"]
             yield from body.iter_chunks(chunk_bytes)
 
     def download(self, key: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
@@ -38,14 +39,20 @@ class RedisStore:
             ) from error
 
     async def _ask(self, call: Awaitable[T]) -> T:
+        task = asyncio.current_task()
+        cancels = task.cancelling() if task else 0
         try:
-            return await call
+            result = await call
         except (RedisError, OSError) as error:
             raise AlchemyError(
                 ErrorCode.REDIS_UNAVAILABLE,
                 f"Redis at {self._place} does not answer: {error}",
                 "Check REDIS_URL, or run `alchemy up`.",
             ) from error
+        # redis-py sends inside asyncio.wait_for, which on Python 3.11 may swallow a cancellation
+        if task and task.cancelling() > cancels:
+            raise asyncio.CancelledError
+        return result
 
     async def get(self, key: str) -> Any | None:
         """See `protocols.KeyValue`."""

@@ -1,0 +1,154 @@
+"""Wiki pages: Confluence REST JSON with storage-format bodies, and the flat form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from alchemy.config import Settings
+from alchemy.connectors.adf import parse_adf
+from alchemy.connectors.blocks import to_markdown
+from alchemy.connectors.fields import (
+    BadRecord,
+    as_object,
+    clean_line,
+    get_list,
+    get_object,
+    get_text,
+    get_time,
+    normalise,
+    outside_fences,
+    text_metrics,
+    type_name,
+)
+from alchemy.connectors.records import (
+    Outcome,
+    RawUnit,
+    Reader,
+    build_documents,
+    identifier,
+    json_items,
+    json_line_items,
+    make_document,
+    parsed,
+    web_address,
+)
+from alchemy.connectors.xhtml import parse_storage
+from alchemy.protocols import Lake
+from alchemy.types import Document
+
+_CONTAINERS = ("results", "pages")
+_CLOSING_TAG = re.compile(r"</(?:p|h[1-6]|ul|ol|table|div|blockquote|ac:[a-z-]+)>", re.I)
+_CODE = re.compile(r"`[^`\n]+`")
+
+
+def read_json_lines(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
+    """One page per line."""
+    items = json_line_items(lake, unit, settings)
+    return build_documents(unit, items, lambda value: _page(unit, settings, value))
+
+
+def read_json(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
+    """A REST response (`results`), one page, or a list of pages."""
+    items = (item for item, _ in json_items(lake, unit, settings, _CONTAINERS))
+    return build_documents(unit, items, lambda value: _page(unit, settings, value))
+
+
+READERS: dict[str, Reader] = {
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+}
+
+
+def _page(unit: RawUnit, settings: Settings, value: Any) -> Document:
+    record = as_object(value)
+    title = clean_line(get_text(record, "title") or "")
+    text = normalise(_body(record))
+    space = _space(record)
+    key = f"{identifier(space, 'space')}/" if space else ""
+    key += _page_id(record, title)
+    history, version = get_object(record, "history"), get_object(record, "version")
+    return make_document(
+        unit,
+        settings,
+        record,
+        key=key,
+        title=title,
+        text=text,
+        uri=_address(record) or f"{unit.key}#{key}",
+        created_at=get_time({**history, **record}, "created_at", "createdAt", "createdDate"),
+        updated_at=get_time(record, "updated_at") or get_time(version, "createdAt", "when"),
+        metrics=text_metrics(text),
+        extra={"space": space, "ancestors": _ancestors(record), "labels": _labels(record)},
+    )
+
+
+def _body(record: Mapping[str, Any]) -> str:
+    """The page's text from the first representation that is there."""
+    body = record.get("body")
+    if body is None:
+        return ""
+    if isinstance(body, str):
+        return to_markdown(parse_storage(body)) if _is_markup(body) else body
+    forms = as_object(body, "body")
+    for name in ("storage", "view", "export_view"):
+        content = get_object(forms, name)
+        if content:
+            return to_markdown(parse_storage(get_text(content, "value") or ""))
+    adf = get_object(forms, "atlas_doc_format").get("value")
+    if adf is not None:
+        return to_markdown(parse_adf(parsed(adf) if isinstance(adf, str) else adf))
+    raise BadRecord("body has no storage, view, export_view or atlas_doc_format value")
+
+
+def _is_markup(body: str) -> bool:
+    """Whether a flat body is XHTML; Markdown may show tags in its code."""
+    return bool(_CLOSING_TAG.search(_CODE.sub("", outside_fences(body))))
+
+
+def _space(record: Mapping[str, Any]) -> str | None:
+    space = record.get("space")
+    if isinstance(space, dict):
+        return get_text(space, "key")
+    if isinstance(space, str) or space is None:
+        return space or get_text(record, "space_key", "spaceId")
+    raise BadRecord(f"space is {type_name(space)}, not a string or an object")
+
+
+def _page_id(record: Mapping[str, Any], title: str) -> str:
+    """The page's own id, else its title as a slug."""
+    own = record.get("id")
+    if isinstance(own, int) and not isinstance(own, bool):
+        return str(own)
+    if (text := get_text(record, "id")) is not None:
+        return identifier(text, "id")
+    slug = re.sub(r"[^\w]+", "-", title.lower()).strip("-")
+    if not slug:
+        raise BadRecord("the page has neither id nor title")
+    return slug[:200]
+
+
+def _address(record: Mapping[str, Any]) -> str | None:
+    links = get_object(record, "_links")
+    base, path = get_text(links, "base"), get_text(links, "webui")
+    return web_address(get_text(record, "url", "uri"), f"{base}{path}" if base and path else None)
+
+
+def _ancestors(record: Mapping[str, Any]) -> list[str] | None:
+    ancestors = get_list(record, "ancestors")
+    if ancestors is None:
+        return None
+    titles = (get_text(as_object(a, "an ancestor"), "title") for a in ancestors)
+    return [clean_line(title) for title in titles if title]
+
+
+def _labels(record: Mapping[str, Any]) -> list[str] | None:
+    """Flat `labels`, or the REST form's `metadata.labels.results[].name`."""
+    nested = get_object(get_object(record, "metadata"), "labels")
+    labels = get_list(nested, "results") if nested else get_list(record, "labels")
+    if labels is None:
+        return None
+    names = [x if isinstance(x, str) else get_text(as_object(x, "a label"), "name") for x in labels]
+    return [clean_line(name) for name in names if name]

@@ -1,0 +1,100 @@
+"""Every raw object → units of work → documents and quarantined records.
+
+Sources are the folders under `raw/`; readers are found by source and file suffix. What has no
+reader is quarantined, so that every object is accounted for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from alchemy.config import Settings
+from alchemy.connectors import confluence, database, documents, git_pr, jira
+from alchemy.connectors.records import JSON_LINES, Outcome, RawUnit, Reader
+from alchemy.protocols import Lake, LakeObject
+from alchemy.types import Quarantined, digest_of
+
+__all__ = ["READERS", "RawUnit", "plan_units", "raw_digest", "read_unit"]
+
+READERS: Mapping[str, Mapping[str, Reader]] = {
+    "jira": jira.READERS,
+    "git_pr": git_pr.READERS,
+    "confluence": confluence.READERS,
+    "documents": documents.READERS,
+    "database": database.READERS,
+}
+"""Source → file suffix → reader."""
+
+_RAW = "raw/"
+_FEEDBACK = "feedback/"
+
+
+def plan_units(lake: Lake, settings: Settings, max_bytes: int = 4 << 20) -> list[RawUnit]:
+    """Units covering every object under `raw/`, in key order.
+
+    JSON Lines objects larger than `max_bytes` are cut at line ends, databases into their tables.
+    The sum of all units' records does not depend on `max_bytes`.
+    """
+    return [unit for item in lake.list(_RAW) for unit in _units(lake, item, max_bytes)]
+
+
+def read_unit(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
+    """The unit's documents, normalised but not redacted, and what was quarantined.
+
+    Ids are unique within the unit only: two objects may hold versions of the same record.
+
+    Raises:
+        AlchemyError: the lake cannot give the object.
+    """
+    readers = READERS.get(unit.source)
+    suffix = PurePosixPath(unit.key).suffix.lower()
+    if readers is None:
+        reason = f"no connector for source {unit.source!r}"
+    elif suffix not in readers:
+        reason = f"no reader for {suffix}" if suffix else "no reader for a file without suffix"
+    else:
+        yield from readers[suffix](lake, unit, settings)
+        return
+    yield Quarantined(unit.source, unit.key, "file", reason)
+
+
+def raw_digest(lake: Lake) -> str:
+    """Digest of the keys and contents of everything raw and all feedback: names a run."""
+    digests: dict[str, str] = {}
+    for prefix in (_RAW, _FEEDBACK):
+        for item in lake.list(prefix):
+            digest = hashlib.sha256()
+            for piece in lake.stream(item.key):
+                digest.update(piece)
+            digests[item.key] = digest.hexdigest()
+    return digest_of(digests)
+
+
+def _units(lake: Lake, item: LakeObject, max_bytes: int) -> Iterator[RawUnit]:
+    source, slash, _ = item.key.removeprefix(_RAW).partition("/")
+    source = source if slash else "unknown"
+    suffix = PurePosixPath(item.key).suffix.lower()
+    if suffix in JSON_LINES and suffix in READERS.get(source, {}) and item.size > max_bytes:
+        yield from _line_units(lake, source, item.key, max_bytes)
+    elif source == "database" and suffix in database.SUFFIXES:
+        for table in database.table_names(lake, item.key) or [""]:
+            yield RawUnit(source, item.key, part=table)
+    else:
+        yield RawUnit(source, item.key)
+
+
+def _line_units(lake: Lake, source: str, key: str, max_bytes: int) -> Iterator[RawUnit]:
+    """Ranges of whole lines, each ended by the first line end at or after `max_bytes`."""
+    start, first, at, line = 0, 1, 0, 1
+    for piece in lake.stream(key):
+        place = 0
+        while (end := piece.find(b"\n", place)) >= 0:
+            place, line = end + 1, line + 1
+            if at + place - start >= max_bytes:
+                yield RawUnit(source, key, start, at + place, line=first)
+                start, first = at + place, line
+        at += len(piece)
+    if at > start:
+        yield RawUnit(source, key, start, at, line=first)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+
+STORAGE = """
+<h1>Taps &amp; streams</h1><p>A&nbsp;tap <strong>listens</strong>, see
+<ac:link><ri:page ri:content-title="Streams"/></ac:link> or <a href="https://x.org/a?b=1&amp;c=2">the
+site</a>.</p>
+<ac:structured-macro ac:name="code"><ac:parameter ac:name="language">bash</ac:parameter>
+<ac:plain-text-body><![CDATA[xd:> stream create &nbsp; <a>
+  two]]></ac:plain-text-body></ac:structured-macro>
+<ac:structured-macro ac:name="warning"><ac:parameter ac:name="title">Mind</ac:parameter>
+<ac:rich-text-body><p>Taps stay.</p></ac:rich-text-body></ac:structured-macro>
+<ul><li>one<ol><li>deep</li></ol></li><li><p>two</p></li></ul>
+<table><tbody><tr><th>Name</th><th>Port</th></tr><tr><td><p>http</p></td><td>9000 | 9001</td></tr>
+</tbody></table>
+<ac:task-list><ac:task><ac:task-status>complete</ac:task-status>
+<ac:task-body>ship</ac:task-body></ac:task></ac:task-list>
+<p>Status: <ac:structured-macro ac:name="status"><ac:parameter ac:name="title">DONE</ac:parameter>
+</ac:structured-macro></p>
+"""
+
+MARKDOWN = """# Taps & streams
+
+A tap listens, see Streams or [the site](https://x.org/a?b=1&c=2).
+
+```bash
+xd:> stream create &nbsp; <a>
+  two
+```
+
+WARNING: Mind
+
+Taps stay.
+
+- one
+  1. deep
+- two
+
+| Name | Port |
+| --- | --- |
+| http | 9000 \\| 9001 |
+
+- [x] ship
+
+Status: DONE"""
+
+
+def test_storage_format_page_becomes_light_markdown(company):
+    company.put_json(
+        "raw/confluence/page.json",
+        {
+            "id": "42",
+            "title": "Taps",
+            "space": {"key": "XD"},
+            "ancestors": [{"title": "Guide"}],
+            "body": {"storage": {"value": STORAGE, "representation": "storage"}},
+            "history": {"createdDate": "2015-01-02T03:04:05.000Z"},
+            "version": {"when": "2016-01-02T03:04:05.000Z"},
+            "_links": {"base": "https://wiki.example.org", "webui": "/x/42"},
+        },
+    )
+    document = company.document()
+    assert document.text == MARKDOWN
+    assert document.id == "confluence:XD/42"
+    assert document.uri == "https://wiki.example.org/x/42"
+    assert document.created_at == "2015-01-02T03:04:05Z"
+    assert document.updated_at == "2016-01-02T03:04:05Z"
+    assert document.extra == {"space": "XD", "ancestors": ["Guide"]}
+    assert document.metrics == {"chars": float(len(MARKDOWN)), "headings": 1.0, "links": 1.0}
+
+
+def test_storage_that_is_not_well_formed_keeps_its_text(company):
+    body = "<p>open <b>bold</p><ac:structured-macro ac:name='code'><ac:plain-text-body>" + (
+        "<![CDATA[if a < b]]></ac:plain-text-body></ac:structured-macro> & tail"
+    )
+    company.put_lines("raw/confluence/p.jsonl", {"title": "T", "space": "S", "body": body})
+    text = company.document().text
+    assert "open bold" in text
+    assert "```\nif a < b\n```" in text
+    assert "& tail" in text
+
+
+def test_flat_page_is_named_by_its_title_and_keeps_markdown(company):
+    body = "# Head\n\n```xml\n<p>shown</p>\n```\nUse `<h1></h1>`."
+    company.put_lines(
+        "raw/confluence/p.jsonl",
+        {"title": "Réseau: How to", "body": body, "space": "XD", "created_at": None},
+    )
+    document = company.document()
+    assert document.id == "confluence:XD/réseau-how-to"
+    assert document.text == body
+
+
+def test_entities_of_a_page_are_not_expanded(company):
+    bomb = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><p>before &a; after</p>'
+    company.put_lines("raw/confluence/p.jsonl", {"title": "T", "space": "S", "body": bomb})
+    text = company.document().text
+    assert "before" in text
+    assert "after" in text
+    assert "root:" not in text
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"space": "XD", "body": "text"}, "the page has neither id nor title"),
+        ({"title": "T", "space": 3, "body": "x"}, "space is a number, not a string or an object"),
+        ({"title": "T", "space": "XD", "body": {}},
+         "body has no storage, view, export_view or atlas_doc_format value"),
+        ({"title": "T", "space": "XD", "body": 1}, "body is a number, not an object"),
+    ],
+)  # fmt: skip
+def test_unusable_page_is_quarantined(company, record, reason):
+    company.put_lines("raw/confluence/p.jsonl", record)
+    assert company.quarantined() == [("line 1", reason)]

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+
+def test_markdown_keeps_its_text_with_headings_in_one_form(company):
+    company.put(
+        "raw/documents/docs/Guide.md",
+        "\ufeffContributor Guide\r\n=====\r\n\r\nText here\r\n\r\nPart\r\n----\r\n\r\n"
+        "```\nnot a heading\n-----\n```\n\n| a |\n| --- |\n\n- item\n---\n",
+    )
+    document = company.document()
+    assert document.id == "documents:docs/Guide.md"
+    assert document.uri == "raw/documents/docs/Guide.md"
+    assert document.title == "Contributor Guide"
+    assert document.text.startswith("# Contributor Guide\n\nText here\n\n## Part\n")
+    assert "not a heading\n-----" in document.text
+    assert document.metrics["headings"] == 2.0
+
+
+def test_asciidoc_becomes_markdown(company):
+    company.put(
+        "raw/documents/Taps.adoc",
+        "// a comment\n[[taps]]\n== Taps ==\n\nSee http://x.org/a[the site], xref:B#c[b] and `code`.\n\n"
+        "[source,bash]\n----\n== not a heading\n----\n\nNOTE: Mind\nthis.\n\n"
+        '[options="header"]\n|===\n|Name|Port\n\n|http\n|9000\n|===\n\n'
+        "* one\n** deep\n* two\n+\nattached\n\n.Options\n$$port$$:: $$the port$$ *($$int$$, default: `9000`)*\n",
+    )
+    document = company.document()
+    assert document.title == "Taps"
+    assert document.text == (
+        "## Taps\n\nSee [the site](http://x.org/a), b and `code`.\n\n"
+        "```bash\n== not a heading\n```\n\nNOTE: Mind this.\n\n"
+        "| Name | Port |\n| --- | --- |\n| http | 9000 |\n\n"
+        "- one\n  - deep\n\n- two\n\n  attached\n\nOptions\n\n- port: the port (int, default: `9000`)"
+    )
+
+
+def test_html_page_with_declared_encoding(company):
+    page = (
+        "<html><head><meta charset='iso-8859-1'><title>Caf\u00e9</title><script>x()</script></head>"
+        "<body><h1>Menu</h1><p>Cr\u00eape<br>Th\u00e9</p><dl><dt>Port</dt><dd>9000</dd></dl>"
+        "<pre><code class='language-java'>int  a;\n</code></pre></body></html>"
+    )
+    company.put("raw/documents/menu.html", page.encode("iso-8859-1"))
+    document = company.document()
+    assert document.title == "Café"
+    assert document.text == "# Menu\n\nCrêpe\nThé\n\n- Port: 9000\n\n```java\nint  a;\n```"
+
+
+def test_text_without_a_heading_is_named_by_its_file(company):
+    company.put("raw/documents/release_notes.txt", "Fixed.\x1b[31m Red\x1b[0m\x07")
+    document = company.document()
+    assert (document.title, document.text) == ("release notes", "Fixed. Red")
+
+
+def test_unusable_files_are_quarantined(company):
+    company.put("raw/documents/a.pdf", b"%PDF-1.4")
+    company.put("raw/documents/b.md", b"ok \xff\xfe")
+    company.put("raw/documents/c.md", "  \n\n")
+    company.put("raw/documents/noext", "x")
+    assert company.quarantined() == [
+        ("file", "no reader for .pdf"),
+        ("file", "not valid UTF-8 at byte 3"),
+        ("file", "the file has no text"),
+        ("file", "no reader for a file without suffix"),
+    ]
