@@ -31,8 +31,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "curator": {"num_cpus": 0.2, "max_restarts": 2, "max_task_retries": 2},
     "refiner": {"num_cpus": 0.2, "max_restarts": 2, "max_task_retries": 2},
     "indexer": {"num_cpus": 0.5, "max_restarts": 2, "max_task_retries": 2},
+    "base_model": {"num_cpus": 0.2, "max_restarts": 2, "max_task_retries": 2},
     "trainer": {"num_cpus": 0.1, "max_restarts": 1, "max_task_retries": 1},
     "evaluator": {"num_cpus": 0.5, "max_restarts": 2, "max_task_retries": 2},
+    "releaser": {"num_cpus": 0.1, "max_restarts": 2, "max_task_retries": 2},
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from alchemy import wire
@@ -32,6 +32,7 @@ INGEST_BATCH = 10_000
 Event = wire.StatusEvent | wire.TokenEvent | wire.AnswerEvent
 IngestSource = Literal["jira", "git_pr", "confluence", "documents"]
 
+_SESSIONS = TypeAdapter(list[wire.SessionBody])
 _BY_STATUS = {
     400: ErrorCode.INPUT_INVALID,
     401: ErrorCode.AUTH_FAILED,
@@ -238,7 +239,7 @@ def checked(kind: type[T], **fields: Any) -> T:
         raise AlchemyError(ErrorCode.INPUT_INVALID, f"{place}: {first['msg']}") from error
 
 
-def chat_call(question: str, session: str | None, sources: Sequence[str] | None) -> Call[Any]:
+def chat_call(question: str, session: str | None, sources: Sequence[str] | None) -> Call[wire.AnswerBody]:
     """POST /api/chat."""
     return Call(
         "POST",
@@ -248,7 +249,7 @@ def chat_call(question: str, session: str | None, sources: Sequence[str] | None)
     )
 
 
-def search_call(query: str, top_k: int, sources: Sequence[str] | None) -> Call[Any]:
+def search_call(query: str, top_k: int, sources: Sequence[str] | None) -> Call[wire.SearchResponse]:
     """POST /api/search."""
     body = checked(
         wire.SearchRequest,
@@ -261,7 +262,7 @@ def search_call(query: str, top_k: int, sources: Sequence[str] | None) -> Call[A
 
 def feedback_call(
     answer_id: str, rating: str, correction: str | None, comment: str | None
-) -> Call[Any]:
+) -> Call[wire.FeedbackResponse]:
     """POST /api/feedback."""
     body = checked(
         wire.FeedbackRequest,
@@ -273,9 +274,14 @@ def feedback_call(
     return Call("POST", "/api/feedback", wire.FeedbackResponse.model_validate, body)
 
 
-def get_call(path: str) -> Call[Any]:
-    """GET of plain JSON."""
-    return Call("GET", path, lambda body: body)
+def sessions_call() -> Call[list[wire.SessionBody]]:
+    """GET /api/sessions."""
+    return Call("GET", "/api/sessions", _SESSIONS.validate_python)
+
+
+def me_call() -> Call[wire.MeResponse]:
+    """GET /api/me."""
+    return Call("GET", "/api/me", wire.MeResponse.model_validate)
 
 
 class StreamFault(Exception):
@@ -335,7 +341,7 @@ def stream_fault(session: Session, error: WebSocketException | OSError) -> Strea
 
 def ingest_calls(
     source: str, records: Iterable[Mapping[str, Any]] | str | Path, run: bool
-) -> Iterator[Call[Any]]:
+) -> Iterator[Call[wire.IngestResponse]]:
     """POST /api/ingest, as often as the record limit asks; only the last starts the run."""
     loaded = iter(read_records(records) if isinstance(records, str | Path) else records)
     batch = list(islice(loaded, INGEST_BATCH))

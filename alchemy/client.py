@@ -173,13 +173,13 @@ class Client:
         """Rate an answer, optionally with the better one."""
         return self._call(transport.feedback_call(answer_id, rating, correction, comment))
 
-    def sessions(self) -> list[dict[str, Any]]:
+    def sessions(self) -> list[wire.SessionBody]:
         """The caller's conversations."""
-        return self._call(transport.get_call("/api/sessions"))
+        return self._call(transport.sessions_call())
 
-    def me(self) -> dict[str, Any]:
+    def me(self) -> wire.MeResponse:
         """Who the server takes the caller for."""
-        return self._call(transport.get_call("/api/me"))
+        return self._call(transport.me_call())
 
     def _call(self, call: transport.Call[transport.T]) -> transport.T:
         return self._drive(self._session.exchange(call))
@@ -311,13 +311,13 @@ class AsyncClient:
         """See `Client.feedback`."""
         return await self._call(transport.feedback_call(answer_id, rating, correction, comment))
 
-    async def sessions(self) -> list[dict[str, Any]]:
+    async def sessions(self) -> list[wire.SessionBody]:
         """See `Client.sessions`."""
-        return await self._call(transport.get_call("/api/sessions"))
+        return await self._call(transport.sessions_call())
 
-    async def me(self) -> dict[str, Any]:
+    async def me(self) -> wire.MeResponse:
         """See `Client.me`."""
-        return await self._call(transport.get_call("/api/me"))
+        return await self._call(transport.me_call())
 
     async def _call(self, call: transport.Call[transport.T]) -> transport.T:
         await self.sign_in()

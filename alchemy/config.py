@@ -108,6 +108,8 @@ class TrainingSettings(_Section):
     use_gpu: bool = False
     resources_per_worker: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
     max_steps: int = Field(300, ge=1)
+    max_epochs: int = Field(8, ge=1)
+    """Fewer steps than `max_steps` when the pairs are few: more passes only learn them by heart."""
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     warmup_share: float = Field(0.05, ge=0, lt=1)
@@ -117,6 +119,17 @@ class TrainingSettings(_Section):
     eval_samples: int = Field(200, ge=1)
     max_failures: int = Field(3, ge=0)
     seed: int = 13
+
+
+class IndexingSettings(_Section):
+    """Who embeds new chunks; shapes the time, not the result."""
+
+    embedding_workers: int = Field(2, ge=1)
+    """Ray actors, each with its own copy of model_b; they divide a machine's cores."""
+    worker_cpus: float = Field(0.25, ge=0)
+    """Ray CPUs reserved per actor (a share: training runs beside on a small machine)."""
+    worker_gpus: float = Field(0, ge=0)
+    """Ray GPUs per actor; needed when model_b runs on one."""
 
 
 class RetrievalSettings(_Section):
@@ -173,19 +186,31 @@ class LoraSettings(_Section):
 
 
 class SmallLlamaSettings(_Section):
-    """The embedded base model: a Llama trained from scratch on the cleaned corpus."""
+    """The embedded base model: a Llama trained from scratch on the cleaned corpus.
+
+    The defaults (2.6 M parameters, about a minute on two cores) reach a lower held-out loss than
+    a model of twice the size in the same time.
+    """
 
     vocab_size: int = Field(4096, ge=512)
-    hidden_size: int = Field(256, ge=32)
-    intermediate_size: int = Field(704, ge=32)
+    hidden_size: int = Field(192, ge=32)
+    intermediate_size: int = Field(512, ge=32)
     layers: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1)
+    heads: int = Field(3, ge=1)
     context: int = Field(512, ge=64)
-    steps: int = Field(250, ge=1)
-    batch_size: int = Field(16, ge=1)
+    steps: int = Field(500, ge=1)
+    batch_size: int = Field(8, ge=1)
     sequence: int = Field(128, ge=16)
-    learning_rate: float = Field(1.5e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     seed: int = 13
+
+    @model_validator(mode="after")
+    def _shape(self) -> SmallLlamaSettings:
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError("hidden_size must be an even multiple of heads")
+        if self.sequence > self.context:
+            raise ValueError("sequence must not exceed context")
+        return self
 
 
 class ModelSettings(_Section):
@@ -244,6 +269,7 @@ class Settings(_Section):
     quant: QuantSettings = QuantSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     training: TrainingSettings = TrainingSettings()
+    indexing: IndexingSettings = IndexingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     serving: ServingSettings = ServingSettings()

@@ -99,6 +99,12 @@ class AlchemyError(Exception):
                 continue
             seen.add(id(current))
             if isinstance(current, AlchemyError):
-                return current
+                # Ray raises a class of its own that is both: the error it wraps is the one that
+                # can be pickled again on its way to the next actor
+                wrapped = getattr(current, "cause", None)
+                if not isinstance(wrapped, AlchemyError):
+                    return current
+                stack.append(wrapped)
+                continue
             stack += [current.__cause__, getattr(current, "cause", None), current.__context__]
         return None

@@ -118,6 +118,22 @@ class Removed(JsonRecord):
 
 
 @dataclass(frozen=True)
+class Insight(JsonRecord):
+    """What is notable about a document's numbers among the documents of its source.
+
+    Attributes:
+        insight: one or two plain sentences; never empty (a plain document has no record).
+        outliers: metric column → percentile within the source, 0 to 100.
+        rank_signal: mean percentile of the document's metrics, in [0, 1]; None without metrics.
+    """
+
+    document_id: str
+    insight: str
+    outliers: dict[str, float] = field(default_factory=dict)
+    rank_signal: float | None = None
+
+
+@dataclass(frozen=True)
 class SftPair(JsonRecord):
     """One supervised example; `origin` is `synthesis` or `feedback`."""
 

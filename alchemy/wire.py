@@ -183,3 +183,75 @@ class HealthResponse(_Body):
     status: Literal["ok", "degraded"]
     release: str | None
     parts: dict[str, str]
+
+
+class MeResponse(_Body):
+    """GET /api/me."""
+
+    user: str
+    tenant: str
+    roles: list[str]
+    groups: list[str]
+
+
+class SessionBody(_Body):
+    """One entry of GET /api/sessions."""
+
+    id: str
+    title: str
+    turns: int
+    updated_at: str
+
+
+class TurnBody(_Body):
+    """A question with its answer."""
+
+    at: str
+    answer: AnswerBody
+
+
+class SessionDetail(_Body):
+    """GET /api/sessions/{id}: the kept turns, oldest first."""
+
+    id: str
+    turns: list[TurnBody]
+
+
+class FeedbackBody(_Body):
+    """One entry of GET /api/feedback."""
+
+    id: str
+    answer_id: str
+    question: str
+    answer_text: str
+    rating: Literal["up", "down"]
+    correction: str | None
+    comment: str | None
+    user: str
+    release: str
+    status: Literal["pending", "approved", "rejected"]
+    created_at: str
+    reviewed_by: str | None
+    reviewed_at: str | None
+
+
+class JobResponse(_Body):
+    """GET /api/jobs/{id}: a Ray job and how it stands."""
+
+    job_id: str
+    status: str
+    message: str
+
+
+class ReleaseBody(_Body):
+    """One entry of GET /api/releases."""
+
+    id: str
+    created_at: str
+    run_id: str
+    index: str
+    adapter: str
+    parent: str | None
+    reason: str
+    live: bool
+    evaluation: dict[str, Any]

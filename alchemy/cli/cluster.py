@@ -22,11 +22,12 @@ def ray_cluster(settings: Settings, state: State) -> Iterator[None]:
 
     Inside `ray job submit` Ray's own `RAY_ADDRESS` names the cluster.
     """
-    import ray
-
     address = settings.ray.address
-    if not address and state.alive("ray"):
-        address = f"127.0.0.1:{state.data['ray']['port']}"
+    if state.alive("ray"):
+        own = f"127.0.0.1:{state.data['ray']['port']}"
+        address = address or own
+        if address == own:  # read when Ray is imported
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "://" in address and not address.startswith("ray://"):
         raise AlchemyError(
             ErrorCode.CONFIG_INVALID,
@@ -35,6 +36,8 @@ def ray_cluster(settings: Settings, state: State) -> Iterator[None]:
         )
     if not address:
         os.environ.update(ray_environment())
+    import ray
+
     try:
         ray.init(
             address=address or "local",

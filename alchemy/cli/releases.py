@@ -30,14 +30,12 @@ def register(commands: Any) -> None:
 
 def list_releases(arguments: argparse.Namespace, out: Output) -> None:
     """All releases by creation time."""
-    from alchemy.release.model import POINTER, live_release, load_release
+    from alchemy.release.model import all_releases, live_release
     from alchemy.stores import open_lake
 
     lake = open_lake(load_settings(arguments.config).lake)
     live = live_release(lake)
-    keys = [i.key for i in lake.list("releases/") if not i.key.startswith(f"{POINTER}/")]
-    releases = [load_release(lake, key.rpartition("/")[2].removesuffix(".json")) for key in keys]
-    for release in sorted(releases, key=lambda item: item.created_at):
+    for release in all_releases(lake):
         mark = "live" if live and release.id == live.id else ""
         out.line(
             f"{release.id}  {release.created_at}  {release.index}  {release.adapter}  {mark}",

@@ -8,6 +8,7 @@ of Chinese, Japanese and Korean. A query goes through the same functions.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ def full_text_query(text: str) -> str | None:
     for match in _COMPOUND.finditer(rest):
         words.update(dict.fromkeys(_forms(match[0])))
     plain = [word.lower() for word in _WORD.findall(rest)]
-    words.update(dict.fromkeys(word for word in plain if word not in STOPWORDS))
+    meaningful = (word for word in plain if len(word) > 1 and word not in STOPWORDS)
+    words.update(dict.fromkeys(meaningful))
     if not words:
         words.update(dict.fromkeys(plain))
     chosen = list(words)[:_MOST_QUERY_WORDS]
@@ -108,5 +110,5 @@ def _forms(word: str) -> Iterator[str]:
 def _grams(run: str, *, single: bool) -> Iterator[str]:
     if single:
         yield from run
-    for first, second in zip(run, run[1:], strict=False):
+    for first, second in itertools.pairwise(run):
         yield first + second

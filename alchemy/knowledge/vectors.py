@@ -14,6 +14,8 @@ import numpy as np
 from alchemy.errors import AlchemyError, ErrorCode
 
 FLAT_LIMIT = 50_000
+_swig: Any = faiss
+"""The same module, untyped: its stubs miss the constructors that Python adds."""
 _LINKS = 32
 _BUILD_BREADTH = 200
 _SEARCH_BREADTH = 128
@@ -101,9 +103,7 @@ class Vectors:
         rows = self._index.reconstruct_batch(np.asarray(ids, dtype=np.int64))
         return np.clip(rows @ np.asarray(query, dtype=np.float32), -1.0, 1.0)
 
-    def _scan(
-        self, queries: np.ndarray, k: int, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _scan(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores = queries @ self._index.reconstruct_batch(rows).T
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return rows[order], np.take_along_axis(scores, order, axis=1)
@@ -112,7 +112,7 @@ class Vectors:
     def _parameters(graph: bool, k: int, allowed: np.ndarray | None) -> Any:
         selector = None
         if allowed is not None:
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            selector = _swig.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         if graph:
-            return faiss.SearchParametersHNSW(sel=selector, efSearch=max(_SEARCH_BREADTH, 2 * k))
-        return faiss.SearchParameters(sel=selector) if selector is not None else None
+            return _swig.SearchParametersHNSW(sel=selector, efSearch=max(_SEARCH_BREADTH, 2 * k))
+        return _swig.SearchParameters(sel=selector) if selector is not None else None

@@ -27,6 +27,15 @@ def live_release(lake: Lake) -> Release | None:
     return load_release(lake, pointer[1]["release"]) if pointer else None
 
 
+def all_releases(lake: Lake) -> list[Release]:
+    """Every stored release, oldest first."""
+    keys = (item.key for item in lake.list("releases/") if item.key.count("/") == 1)
+    found = [
+        load_release(lake, key.removeprefix("releases/").removesuffix(".json")) for key in keys
+    ]
+    return sorted(found, key=lambda release: release.created_at)
+
+
 def publish_release(lake: Lake, release: Release) -> int:
     """Store the release and move the pointer to it; the new pointer's number.
 

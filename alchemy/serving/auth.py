@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jwt
-from passlib.hash import pbkdf2_sha256
+from passlib.handlers.pbkdf2 import pbkdf2_sha256
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import KeyValue
@@ -73,9 +73,9 @@ class Accounts:
         self._window_s = window_s
         self._hasher = pbkdf2_sha256.using(rounds=hash_rounds)
         # verified in place of a missing account, so that its answer takes as long
-        self._decoy = str(
-            pbkdf2_sha256(salt=os.urandom(16), checksum=os.urandom(32), rounds=hash_rounds)
-        )
+        self._decoy: str = pbkdf2_sha256(
+            salt=os.urandom(16), checksum=os.urandom(32), rounds=hash_rounds
+        ).to_string()
         # hashing is CPU work that anyone may cause: it must not crowd out the service
         self._hashing = Admission(ongoing=2, queued=64)
 
@@ -120,9 +120,7 @@ class Accounts:
             "epoch": secrets.token_hex(8),
         }
         if not await self._kv.create(_key(user), record):
-            raise AlchemyError(
-                ErrorCode.CONFLICT, f"user {user!r} exists", "Choose another name."
-            )
+            raise AlchemyError(ErrorCode.CONFLICT, f"user {user!r} exists", "Choose another name.")
 
     async def ensure_admin(self, tenant: str = DEFAULT_TENANT) -> str | None:
         """Create the first administrator; the password, or None when there is one already.
@@ -275,4 +273,3 @@ def _refused() -> AlchemyError:
 def _principal(user: str, record: dict[str, Any]) -> Principal:
     groups = tuple(sorted({PUBLIC_GROUP, *record["groups"]}))
     return Principal(user, record["tenant"], groups, tuple(record["roles"]))
-

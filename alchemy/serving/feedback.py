@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.logs import get_logger
 from alchemy.protocols import KeyValue, Lake
 from alchemy.serving.sessions import Sessions, now_iso
 from alchemy.types import JsonRecord, Principal, text_digest
@@ -167,7 +168,16 @@ class FeedbackDesk:
     def _scan(self) -> list[FeedbackRecord]:
         keys = [item.key for item in self._lake.list(_PREFIX) if item.key.endswith(".json")]
         newest = sorted(keys, reverse=True)[:_SCANNED]
-        return [self._parse(key, self._lake.read(key)) for key in newest]
+        found: list[FeedbackRecord] = []
+        for key in newest:
+            try:
+                found.append(self._parse(key, self._lake.read(key)))
+            except AlchemyError as error:
+                if error.code is not ErrorCode.CORRUPT:
+                    raise
+                # one damaged file must not hide everyone's feedback from the reviewers
+                get_logger().error("feedback.corrupt", key=key, error=str(error))
+        return found
 
     def _parse(self, key: str, raw: bytes) -> FeedbackRecord:
         try:

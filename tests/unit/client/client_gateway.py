@@ -137,9 +137,15 @@ def build(gateway: Gateway) -> FastAPI:
         return wire.FeedbackResponse(id="f1", status="pending")
 
     @app.get("/api/me")
-    async def me(authorization: str = Header("")) -> dict[str, Any]:
+    async def me(authorization: str = Header("")) -> wire.MeResponse:
         admit(authorization)
-        return {"user": "ann", "token": authorization}
+        token = authorization.removeprefix("Bearer ")
+        return wire.MeResponse(user=token, tenant="default", roles=[], groups=["everyone"])
+
+    @app.get("/api/sessions")
+    async def sessions(authorization: str = Header("")) -> list[wire.SessionBody]:
+        admit(authorization)
+        return [wire.SessionBody(id="s1", title="Taps", turns=2, updated_at="2024-01-01")]
 
     @app.websocket("/api/ws")
     async def ws(socket: WebSocket) -> None:

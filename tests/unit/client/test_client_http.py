@@ -35,17 +35,22 @@ def test_feedback_carries_the_correction(gateway: Gateway) -> None:
     assert gateway.rated[0].correction == "A tap copies."
 
 
+def test_sessions_lists_conversations(gateway: Gateway) -> None:
+    with alchemy.connect(gateway.url, "token-x") as client:
+        assert [(s.id, s.turns) for s in client.sessions()] == [("s1", 2)]
+
+
 def test_user_and_password_sign_in_once(gateway: Gateway) -> None:
     with alchemy.connect(gateway.url, user="ann", password=PASSWORD) as client:
         client.chat("one")
-        assert client.me()["token"] == "Bearer token-1"
+        assert client.me().user == "token-1"
     assert gateway.logins == 1
 
 
 def test_expired_token_is_renewed_with_the_password(gateway: Gateway) -> None:
     with alchemy.connect(gateway.url, user="ann", password=PASSWORD) as client:
         gateway.expired_tokens.add("token-1")
-        assert client.me()["token"] == "Bearer token-2"
+        assert client.me().user == "token-2"
 
 
 def test_expired_token_without_password_is_the_typed_error(gateway: Gateway) -> None:
@@ -185,7 +190,7 @@ async def test_async_client_does_the_same(gateway: Gateway, tmp_path: Path) -> N
         who = await client.me()
     assert [a.question for a in answers] == [f"question {n}" for n in range(4)]
     assert (len(found.passages), stored.job_id, rated.status) == (2, None, "pending")
-    assert who["token"] == "Bearer token-2"
+    assert who.user == "token-2"
 
 
 async def test_async_concurrent_first_calls_share_one_sign_in(gateway: Gateway) -> None:

@@ -1,0 +1,96 @@
+"""The Evaluator: measures and calibrates a run's index and adapter, then releases them."""
+
+from __future__ import annotations
+
+import ray
+from alchemy.training.adapters import fetch_adapter
+from ray.actor import ActorHandle
+
+from actors.base import call, run_stage
+from alchemy.config import Settings
+from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.knowledge.snapshot import Snapshot
+from alchemy.models.devices import use_cores
+from alchemy.models.registry import load_chat_model, load_embedder, load_generator
+from alchemy.release import evaluate, stage
+from alchemy.stage import StageContext
+from alchemy.stores.versions import read_manifest
+from alchemy.training.base import fetch_base
+from alchemy.types import Receipt
+
+
+@ray.remote
+class Evaluator:
+    """Stage "evaluate" with the real engines loaded beside each other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self, run_id: str, sink: ActorHandle | None) -> Receipt:
+        """Load what the run built, and measure it."""
+        use_cores()
+        return run_stage("evaluate", evaluate_run, self._settings, run_id, sink)
+
+
+@ray.remote
+class Releaser:
+    """Stage "release": asks the gate and moves the pointer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self, run_id: str, sink: ActorHandle | None) -> Receipt:
+        """See `alchemy.release.stage.run`."""
+        return run_stage("release", stage.run, self._settings, run_id, sink)
+
+
+def evaluate_run(context: StageContext) -> Receipt:
+    """Load index, models and adapter of this run from the lake, then evaluate them."""
+    settings, lake = context.settings, context.lake
+    index, train = context.receipt_of("index"), context.receipt_of("train")
+    cache = settings.state_dir / "cache"
+    version = index.uri.rpartition("/")[2]
+    expected = read_manifest(lake, index.uri).sha256
+    snapshot = Snapshot.fetch(lake, version, expected, cache / "index")
+    try:
+        embedder = load_embedder(settings.model_b)
+        snapshot.require_embedder(embedder)
+        base_dir, base_digest = fetch_base(lake, settings.model_c, cache / "base")
+        generator = load_generator(settings.model_c, base_dir)
+        adapter = train.uri.rpartition("/")[2]
+        adapter_dir, _ = fetch_adapter(lake, adapter, cache / "adapters", base_digest)
+        digest = generator.load_adapter(adapter, adapter_dir)
+        _same_adapter(train, digest)
+        candidate = evaluate.Candidate(
+            snapshot=snapshot,
+            embedder=embedder,
+            generator=generator,
+            adapter=adapter,
+            adapter_digest=digest,
+            chat_model=load_chat_model(settings.model_d),
+        )
+        context.progress("evaluate.loaded", {"index": version, "adapter": adapter})
+        return evaluate.run(context, candidate)
+    finally:
+        snapshot.close()
+
+
+def _same_adapter(train: Receipt, digest: str) -> None:
+    """What is loaded must be what this run trained."""
+    recorded = train.files.get(f"{train.uri}/{stage.ADAPTER_WEIGHTS}")
+    if recorded != digest:
+        raise AlchemyError(
+            ErrorCode.CORRUPT,
+            f"adapter {train.uri} is {digest[:12]}, the train receipt says {str(recorded)[:12]}",
+            "Run stage 'train' again.",
+        )
+
+
+def start_evaluate(settings: Settings, run_id: str, sink: ActorHandle | None) -> Receipt:
+    """Run the evaluate stage in an Evaluator actor of this run."""
+    return call(Evaluator, "evaluator", settings, run_id, sink)
+
+
+def start_release(settings: Settings, run_id: str, sink: ActorHandle | None) -> Receipt:
+    """Run the release stage in a Releaser actor of this run."""
+    return call(Releaser, "releaser", settings, run_id, sink)

@@ -1,0 +1,189 @@
+"""Duplicates: exact by normalised text, near by MinHash bands and verified Jaccard similarity.
+
+The rules, in this order:
+
+1. Of several records with one id the one updated last wins (of equals: the one that comes last in
+   the raw data). The others are `superseded`, or `exact_duplicate` when they say the same.
+2. Records with the same text, ignoring case and runs of spaces, are `exact_duplicate` of the first.
+3. Two records are near duplicates when the Jaccard similarity of their sets of three-word shingles
+   reaches `cleaning.near_duplicate_jaccard`. Going through the records in order, one is removed as
+   `near_duplicate` when it is one of a record that stays; so a survivor is always that similar to
+   what it stands for, and a chain of small changes does not swallow its far end.
+
+"First" and "in order" mean by (`created_at` or "", id). Records are compared only inside one scope:
+same tenant and same groups, since a copy must not vanish for those who cannot read the original.
+Records of fewer than `SHORT_WORDS` words are compared only inside one source: an issue and the
+commit that closed it may share a title. A database row is never a near duplicate: rows of one table
+share most of their words, and the few that differ are the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from alchemy.types import Document, Removed, text_digest
+
+PERMUTATIONS = 128
+SHINGLE_WORDS = 3
+SHORT_WORDS = 20
+EXACT_ONLY_SOURCES = frozenset({"database"})
+BUCKET_PAIRS = 32
+"""In a bucket of more than twice as many records each is paired with this many of the first and as
+many before it, so that one boilerplate text costs linear, not quadratic time."""
+
+SUPERSEDED = "superseded"
+EXACT = "exact_duplicate"
+NEAR = "near_duplicate"
+
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+    r"|[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+|[^\w\s]"
+)
+_MISS = 1e-6  # how often a pair at the threshold may be overlooked
+_CACHED_WORDS = 1 << 19
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What duplicates are found by.
+
+    Attributes:
+        exact: hex digest of scope and normalised text.
+        shingles: uint64[n], sorted, unique.
+        bands: int64[b]; two records that share a value are a candidate pair.
+    """
+
+    exact: str
+    shingles: np.ndarray
+    bands: np.ndarray
+
+
+def sign(document: Document, threshold: float) -> Signature:
+    """The signature of a cleaned document; no bands for one that is only compared exactly."""
+    # a record that has only a title carries it as its text, too
+    parts = dict.fromkeys((document.title, document.text))
+    whole = "\n".join(parts).casefold()
+    words = _WORD.findall(whole)
+    scope = [document.tenant, *sorted(document.acl)]
+    if len(words) < SHORT_WORDS:
+        scope.append(document.source)
+    exact = text_digest(*scope, " ".join(whole.split()))[:32]
+    shingles = shingle(words)
+    bands = np.empty(0, np.int64)
+    if len(shingles) and document.source not in EXACT_ONLY_SOURCES:
+        bands = band_keys(minhash(shingles), threshold, int(text_digest(*scope)[:16], 16))
+    return Signature(exact, shingles, bands)
+
+
+def shingle(words: Sequence[str]) -> np.ndarray:
+    """Hashes of all runs of three words, sorted and unique; of all words when there are fewer."""
+    hashes = np.fromiter((_word_hash(word) for word in words), np.uint64, len(words))
+    if len(hashes) == 0:
+        return hashes
+    width = min(SHINGLE_WORDS, len(hashes))
+    combined = np.zeros(len(hashes) - width + 1, np.uint64)
+    for offset in range(width):
+        combined = _mix(combined + hashes[offset : offset + len(combined)])
+    return np.unique(combined)
+
+
+def minhash(shingles: np.ndarray) -> np.ndarray:
+    """uint64[PERMUTATIONS]: the least value of the set under each hash function."""
+    factors, offsets = _functions()
+    least = np.full(PERMUTATIONS, np.iinfo(np.uint64).max, np.uint64)
+    for start in range(0, len(shingles), 4096):  # bounds the temporary to 4 MiB
+        block = shingles[start : start + 4096]
+        np.minimum(least, (block[:, None] * factors + offsets).min(axis=0), out=least)
+    return least
+
+
+@lru_cache(maxsize=16)
+def band_shape(threshold: float) -> tuple[int, int]:
+    """Bands and rows per band: the longest bands that still find a pair at the threshold."""
+    for rows in range(16, 1, -1):
+        bands = PERMUTATIONS // rows
+        if threshold >= 1 or bands * math.log1p(-(threshold**rows)) < math.log(_MISS):
+            return bands, rows
+    return PERMUTATIONS, 1
+
+
+def band_keys(least: np.ndarray, threshold: float, scope: int) -> np.ndarray:
+    """int64[bands]: one key per band, different between scopes and between bands."""
+    bands, rows = band_shape(threshold)
+    matrix = least[: bands * rows].reshape(bands, rows)
+    keys = np.full(bands, scope & 0xFFFFFFFFFFFFFFFF, np.uint64) + np.arange(bands, dtype=np.uint64)
+    for row in range(rows):
+        keys = _mix(keys + matrix[:, row])
+    return keys.view(np.int64)
+
+
+def jaccard(left: np.ndarray, right: np.ndarray) -> float:
+    """Shared part of two sorted sets of unique values."""
+    shared = len(np.intersect1d(left, right, assume_unique=True))
+    union = len(left) + len(right) - shared
+    return shared / union if union else 0.0
+
+
+def bucket_pairs(members: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Candidate pairs (earlier, later) of one bucket, whose members are in record order."""
+    limit = BUCKET_PAIRS if len(members) > 2 * BUCKET_PAIRS else len(members)
+    for later in range(1, len(members)):
+        head = range(min(limit, later))
+        near = range(max(later - limit, len(head)), later)
+        for earlier in (*head, *near):
+            yield members[earlier], members[later]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A verified near-duplicate pair; each side is (created_at or "", id), the earlier first."""
+
+    first: tuple[str, str]
+    second: tuple[str, str]
+    similarity: float
+
+
+def near_duplicates(pairs: Iterable[Pair]) -> list[Removed]:
+    """Who goes, by rule 3; in record order."""
+    earlier: dict[tuple[str, str], list[tuple[float, tuple[str, str]]]] = {}
+    for pair in pairs:
+        if pair.second <= pair.first:
+            raise ValueError(f"pair not in record order: {pair}")
+        earlier.setdefault(pair.second, []).append((pair.similarity, pair.first))
+    removed: dict[tuple[str, str], Removed] = {}
+    for record in sorted(earlier):
+        staying = [
+            (-similarity, first) for similarity, first in earlier[record] if first not in removed
+        ]
+        if staying:
+            negative, survivor = min(staying)
+            removed[record] = Removed(record[1], NEAR, survivor[1], round(-negative, 4))
+    return list(removed.values())
+
+
+@lru_cache(maxsize=_CACHED_WORDS)
+def _word_hash(word: str) -> int:
+    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """splitmix64: every input bit reaches every output bit."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+@lru_cache(maxsize=1)
+def _functions() -> tuple[np.ndarray, np.ndarray]:
+    """Odd factors and offsets, from a fixed sequence and not a library's random generator."""
+    sequence = _mix(np.arange(2 * PERMUTATIONS, dtype=np.uint64))
+    return sequence[:PERMUTATIONS] | np.uint64(1), sequence[PERMUTATIONS:]

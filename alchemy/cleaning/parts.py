@@ -1,0 +1,64 @@
+"""Hand-offs between the steps of a wash: files under `processed/<run>/parts/` in the lake.
+
+A task that is tried again writes the same name with the same content. Through the lake, and not
+through Spark's own storage, because an executor that dies takes that with it, and because the lake
+is the one place that every executor and the Cleaner can reach, on disk and on S3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alchemy.config import LakeSettings
+from alchemy.protocols import Lake
+from alchemy.stores import open_lake
+
+PART_BYTES = 8 << 20
+"""A task writes a part when it holds this much text: its memory does not grow with its input."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The hand-off files of one attempt at one run; travels to the executors."""
+
+    settings: LakeSettings
+    root: str
+
+    def open(self) -> Lake:
+        """The lake, in this process."""
+        return open_lake(self.settings)
+
+    def key(self, name: str) -> str:
+        """Lake key of a part."""
+        return f"{self.root}/{name}"
+
+
+def write_table(lake: Lake, key: str, table: pa.Table) -> None:
+    """Store a table as one Parquet object."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    lake.write(key, sink.getvalue().to_pybytes())
+
+
+def read_table(lake: Lake, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Columns of a part."""
+    return pq.read_table(
+        pa.BufferReader(lake.read(key)), columns=list(columns) if columns else None
+    )
+
+
+def clear(lake: Lake, prefix: str) -> int:
+    """Delete everything under a prefix; how many objects."""
+    keys = [item.key for item in lake.list(f"{prefix}/")]
+    for key in keys:
+        lake.delete(key)
+    return len(keys)
+
+
+def sliced(table: pa.Table, rows: int) -> Iterator[pa.RecordBatch]:
+    """The table in batches of at most `rows` rows."""
+    yield from table.to_batches(max_chunksize=rows)

@@ -1,0 +1,81 @@
+"""Normalisation: one spelling of the same text, with its structure (lines, lists, code) kept."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_LINE_END = re.compile("\r\n|[\r\x0b\x85\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TRAILING = re.compile(r"[ \t]+(?=\n|\Z)")
+_BLANK_LINES = re.compile(r"\n{3,}")
+FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
+
+_SPACES = (
+    "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
+# invisible characters that split words, hide text from a rule, or reorder what a reader sees;
+# the joiners U+200C/D stay, since scripts and emoji need them
+_INVISIBLE = (
+    "\xad\u061c\u180e\u200b\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\ufff9\ufffa\ufffb"
+    + "".join(chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+)
+_TABLE: dict[int, str | None] = {
+    **{code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"},
+    **{ord(char): " " for char in _SPACES},
+    **{ord(char): None for char in _INVISIBLE},
+}
+
+
+def normalise(text: str) -> str:
+    """The text in NFC with newline line ends, no control or invisible characters, no ragged blanks.
+
+    Blanks at line ends go, runs of blank lines become one blank line, except inside fenced code.
+    Indentation and spaces inside a line stay. Applying it twice changes nothing.
+    """
+    text = _LINE_END.sub("\n", _ANSI.sub("", text))
+    # half a surrogate pair is no character and cannot be stored as UTF-8
+    text = _SURROGATE.sub("\ufffd", text.translate(_TABLE))
+    text = _TRAILING.sub("", unicodedata.normalize("NFC", text))
+    if "\n\n\n" in text:
+        text = _single_blank_lines(text)
+    return text.strip("\n").rstrip()
+
+
+def one_line(text: str) -> str:
+    """The normalised text on one line, for titles."""
+    return " ".join(normalise(text).split())
+
+
+def fenced_spans(text: str) -> list[tuple[int, int]]:
+    """Spans of fenced code, fences included, each ending after its last line's newline.
+
+    A fence that is never closed ends the text, as in CommonMark.
+    """
+    spans: list[tuple[int, int]] = []
+    opened: tuple[int, str] | None = None
+    for match in FENCE.finditer(text):
+        mark = match.group(1)
+        line_end = text.find("\n", match.end())
+        line_end = len(text) if line_end < 0 else line_end + 1
+        if opened is None:
+            if mark[0] == "`" and "`" in text[match.end() : line_end]:
+                continue  # inline code that starts a line
+            opened = (match.start(), mark)
+        elif mark.startswith(opened[1]) and not text[match.end() : line_end].strip():
+            spans.append((opened[0], line_end))
+            opened = None
+    if opened is not None:
+        spans.append((opened[0], len(text)))
+    return spans
+
+
+def _single_blank_lines(text: str) -> str:
+    pieces: list[str] = []
+    done = 0
+    for start, end in fenced_spans(text):
+        pieces += (_BLANK_LINES.sub("\n\n", text[done:start]), text[start:end])
+        done = end
+    pieces.append(_BLANK_LINES.sub("\n\n", text[done:]))
+    return "".join(pieces)

@@ -1,0 +1,103 @@
+"""One index version, open for search: vectors and catalog that were published together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.knowledge.catalog import Catalog
+from alchemy.knowledge.vectors import Vectors
+from alchemy.protocols import Embedder, Lake
+from alchemy.stores.versions import Manifest, fetch_directory
+
+FORMAT = 1
+"""Layout of an index version; part of its name, so a new layout is a new version."""
+VECTORS_FILE = "vectors.faiss"
+CATALOG_FILE = "catalog.sqlite"
+INDEX_PREFIX = "index"
+
+
+class Snapshot:
+    """Read side of an index version. Immutable; safe to search from several threads.
+
+    Dropping the last reference frees everything; `close` does it at once.
+    """
+
+    def __init__(self, manifest: Manifest, vectors: Vectors, catalog: Catalog) -> None:
+        self.manifest = manifest
+        self.vectors = vectors
+        self.catalog = catalog
+
+    @classmethod
+    def open(cls, directory: Path, manifest: Manifest) -> Self:
+        """Open a verified local copy.
+
+        Raises:
+            AlchemyError: CORRUPT when the files do not belong together or have another format.
+        """
+        if manifest.meta.get("format") != FORMAT:
+            raise AlchemyError(
+                ErrorCode.CORRUPT,
+                f"index {manifest.version} has format {manifest.meta.get('format')!r}, "
+                f"this version reads {FORMAT}",
+                "Build the index again: data-alchemy ingest.",
+            )
+        vectors = Vectors.open(directory / VECTORS_FILE)
+        catalog = Catalog.open(directory / CATALOG_FILE)
+        if vectors.count != catalog.count:
+            catalog.close()
+            raise AlchemyError(
+                ErrorCode.CORRUPT,
+                f"index {manifest.version} has {vectors.count} vectors for {catalog.count} chunks",
+                "Build the index again: data-alchemy ingest.",
+            )
+        return cls(manifest, vectors, catalog)
+
+    @classmethod
+    def fetch(cls, lake: Lake, version: str, sha256: str, cache: Path) -> Self:
+        """Copy `index/<version>` below `cache`, verify it, and open it.
+
+        Args:
+            sha256: digest the release records for this index.
+
+        Raises:
+            AlchemyError: NOT_FOUND, or CORRUPT when the lake holds something else.
+        """
+        directory, manifest = fetch_directory(lake, f"{INDEX_PREFIX}/{version}", cache)
+        if manifest.sha256 != sha256:
+            raise AlchemyError(
+                ErrorCode.CORRUPT,
+                f"index {version} in {lake.uri} is not the one that was released",
+                "Build the index again: data-alchemy ingest.",
+            )
+        return cls.open(directory, manifest)
+
+    @property
+    def version(self) -> str:
+        """`ix-<12 hex>`."""
+        return self.manifest.version
+
+    @property
+    def sha256(self) -> str:
+        """Digest over the version's files, as a release records it."""
+        return self.manifest.sha256
+
+    def require_embedder(self, embedder: Embedder) -> None:
+        """Refuse an embedder that did not make these vectors: their cosines mean nothing.
+
+        Raises:
+            AlchemyError: CONFLICT naming both digests.
+        """
+        built_with = self.manifest.meta.get("embedder")
+        if built_with != embedder.digest:
+            raise AlchemyError(
+                ErrorCode.CONFLICT,
+                f"index {self.version} was built with the embedding model "
+                f"{str(built_with)[:12]}, model_b is {embedder.digest[:12]}",
+                "Set model_b back, or run the pipeline to build an index with the new model.",
+            )
+
+    def close(self) -> None:
+        """Close the catalog; searches that start afterwards fail with NOT_READY."""
+        self.catalog.close()

@@ -1,0 +1,67 @@
+"""Correlations between two blocks of features in one streaming pass over the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from alchemy.quant.columns import Statistics
+from alchemy.quant.features import Feature
+from alchemy.quant.table import BLOCK_CELLS
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """Pearson `r` and shared rows of each pair: float64[p, q]. `r` is 0 where undefined."""
+
+    r: np.ndarray
+    rows: np.ndarray
+
+
+def correlations(
+    frame: pl.LazyFrame,
+    left: Sequence[Feature],
+    right: Sequence[Feature],
+    stats: Mapping[str, Statistics],
+) -> Correlations:
+    """Correlate each of `left` with each of `right` over the rows where both have a value.
+
+    The sums are taken of standardised values, so that one pass is numerically safe.
+    """
+    same = left is right
+    features = [*left] if same else [*left, *right]
+    mean = np.array([stats[f.name].mean for f in features])
+    std = np.array([stats[f.name].std or 1.0 for f in features])
+    sums = np.zeros((6, len(left), len(right)))
+    batches = frame.select(f.expression() for f in features).collect_batches(
+        chunk_size=max(1_000, BLOCK_CELLS // 8 // len(features)),
+        maintain_order=True,
+        engine="streaming",
+    )
+    for batch in batches:
+        values = batch.to_numpy()
+        values = np.subtract(values, mean, out=values if values.flags.writeable else None)
+        values /= std
+        present = ~np.isnan(values)
+        values[~present] = 0.0
+        here = present.astype(np.float64)
+        x, in_x = values[:, : len(left)], here[:, : len(left)]
+        y, in_y = (x, in_x) if same else (values[:, len(left) :], here[:, len(left) :])
+        sums += (
+            in_x.T @ in_y,
+            x.T @ in_y,
+            in_x.T @ y,
+            (x * x).T @ in_y,
+            in_x.T @ (y * y),
+            x.T @ y,
+        )
+    n, sx, sy, sxx, syy, sxy = sums
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance_x, variance_y = sxx - sx * sx / n, syy - sy * sy / n
+        r = (sxy - sx * sy / n) / np.sqrt(variance_x * variance_y)
+    # on the shared rows one of them may hardly vary: then rounding, not data, would decide
+    steady = (variance_x <= 1e-9 * n) | (variance_y <= 1e-9 * n) | ~np.isfinite(r)
+    return Correlations(np.where(steady, 0.0, np.clip(r, -1.0, 1.0)), n)

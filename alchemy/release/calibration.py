@@ -1,0 +1,128 @@
+"""Fitting a release's numbers on the calibration half: confidence, threshold, draft weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alchemy.finalist.abstention import FEATURES, PRIOR, Features, confidence
+
+_RIDGE = 0.02
+
+
+@dataclass(frozen=True)
+class Example:
+    """One calibration question: what the evidence looked like, and whether its answer was right."""
+
+    features: Features
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where to abstain, and what that reached on the calibration half."""
+
+    value: float
+    precision: float | None
+    answered: int
+    reached: bool
+
+
+def fit_confidence(examples: Sequence[Example]) -> dict[str, float]:
+    """Coefficients `conf.*` of a logistic model; no feature may speak against the answer.
+
+    Every feature is "more is better evidence", so coefficients are kept non-negative: with a few
+    hundred questions a free fit buys its last point of likelihood with a sign that is noise. Both
+    classes weigh as they occur. With one class only, the prior stays.
+    """
+    labels = np.array([example.correct for example in examples], dtype=np.float64)
+    if len(labels) == 0 or labels.min() == labels.max():
+        return {name: value for name, value in PRIOR.items() if name.startswith("conf.")}
+    matrix = np.array([example.features.values() for example in examples], dtype=np.float64)
+    weights, bias = _fit_non_negative(matrix, labels)
+    fitted = {f"conf.{name}": round(float(w), 6) for name, w in zip(FEATURES, weights, strict=True)}
+    return {"conf.bias": round(float(bias), 6), **fitted}
+
+
+def _fit_non_negative(matrix: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Ridge-penalised logistic regression with weights >= 0; features standardised inside."""
+    from scipy.optimize import minimize
+
+    mean, scale = matrix.mean(axis=0), matrix.std(axis=0)
+    scale[scale < 1e-6] = np.inf  # a constant feature says nothing: its weight becomes zero
+    x = (matrix - mean) / scale
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, z = parameters[1:], x @ parameters[1:] + parameters[0]
+        error = 1.0 / (1.0 + np.exp(-z)) - labels
+        value = np.mean(np.logaddexp(0.0, z) - labels * z) + _RIDGE / 2 * weights @ weights
+        gradient = np.concatenate(([error.mean()], x.T @ error / len(x) + _RIDGE * weights))
+        return float(value), gradient
+
+    start = np.zeros(x.shape[1] + 1)
+    bounds = [(None, None), *[(0.0, None)] * x.shape[1]]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights = found[1:] / scale
+    return weights, float(found[0] - weights @ mean)
+
+
+def pick_threshold(
+    examples: Sequence[Example], thresholds: dict[str, float], target_precision: float
+) -> Threshold:
+    """The lowest confidence from which on answers are right often enough.
+
+    When no threshold reaches the target, the one of highest precision (with the most answers among
+    equals), and `reached` is False: the report says so.
+    """
+    scored = sorted(
+        ((confidence(e.features, thresholds, "calibration"), e.correct) for e in examples),
+        reverse=True,
+    )
+    options: list[Threshold] = []
+    right = 0
+    for count, (value, correct) in enumerate(scored, 1):
+        right += correct
+        if count < len(scored) and scored[count][0] == value:
+            continue  # equal confidences are answered together
+        # between this and the next, so that rounding does not move a case across
+        below = scored[count][0] if count < len(scored) else 0.0
+        precision = right / count
+        options.append(
+            Threshold(
+                round((value + below) / 2, 6), precision, count, precision >= target_precision
+            )
+        )
+    reached = [option for option in options if option.reached]
+    if reached:
+        return min(reached, key=lambda option: option.value)
+    if options:
+        return max(options, key=lambda option: (option.precision or 0.0, option.answered))
+    return Threshold(PRIOR["abstain"], None, 0, False)
+
+
+def pick_draft_weight(
+    scores: Mapping[float, Sequence[float]],
+) -> tuple[float, list[dict[str, Any]]]:
+    """The weight whose answers are best; one above 0 must beat 0 by more than its own noise.
+
+    Args:
+        scores: weight → F1 of each calibration question under it, in the same order.
+
+    Returns:
+        The weight, and one line per weight for the report.
+    """
+    baseline = np.asarray(scores[0.0], dtype=np.float64)
+    chosen, best_gain = 0.0, 0.0
+    lines: list[dict[str, Any]] = []
+    for weight in sorted(scores):
+        gains = np.asarray(scores[weight], dtype=np.float64) - baseline
+        gain = float(gains.mean()) if len(gains) else 0.0
+        noise = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
+        f1 = round(float(np.mean(scores[weight])), 4) if len(gains) else None
+        lines.append({"draft_weight": weight, "f1": f1, "gain": round(gain, 4)})
+        if gain > max(best_gain, noise):
+            chosen, best_gain = weight, gain
+    return chosen, lines

@@ -1,0 +1,262 @@
+"""One question from retrieval to the stored answer, as a stream of events.
+
+Plain async code over three injected engines, so that the same flow runs under Ray Serve and in a
+test. Every wait has the request's deadline; nothing is awaited while an event is handed out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from alchemy import wire
+from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.logs import get_logger
+from alchemy.serving.admission import Admission
+from alchemy.serving.sessions import Sessions, new_session_id
+from alchemy.types import Answer, Draft, Passage, Principal
+
+T = TypeVar("T")
+Event = wire.StatusEvent | wire.TokenEvent | wire.AnswerEvent
+Stream = AsyncGenerator[Event, None]
+
+_DRAFT_SHARE = 0.5
+"""Part of the deadline a draft may take before the answer goes on without it."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What an answer is made with. Each raises `AlchemyError` only.
+
+    Attributes:
+        search: (question, principal, release, top_k, sources) → passages, best first.
+        draft: (question, principal, release, max_new_tokens) → draft; FORBIDDEN where the model
+            learned from what this principal may not read.
+        finalize: (question, passages, draft, release) → pieces of the text, then the `Answer`.
+    """
+
+    search: Callable[
+        [str, Principal, str, int, Sequence[str] | None], Coroutine[Any, Any, list[Passage]]
+    ]
+    draft: Callable[[str, Principal, str, int], Coroutine[Any, Any, Draft]]
+    finalize: Callable[[str, list[Passage], Draft | None, str], AsyncGenerator[str | Answer, None]]
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    passages: list[Passage]
+    draft: Draft | None
+    timings: dict[str, float]
+
+
+class Asker:
+    """Answers questions.
+
+    Args:
+        admission: how many answers are made at once, and how many may wait.
+        passages: passages per answer where the request names no number.
+        draft_tokens: limit of the draft.
+        deadline_s: bound on the whole of one answer.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        sessions: Sessions,
+        admission: Admission,
+        *,
+        passages: int,
+        draft_tokens: int,
+        deadline_s: float,
+    ) -> None:
+        self._engines = engines
+        self._sessions = sessions
+        self._admission = admission
+        self._passages = passages
+        self._draft_tokens = draft_tokens
+        self._deadline_s = deadline_s
+
+    async def ask(self, principal: Principal, request: wire.ChatRequest, release: str) -> Stream:
+        """Status events, the text in pieces, and last the answer, which is stored by then.
+
+        Without a generator the answer is made from evidence alone: a logged, named degradation.
+
+        Raises:
+            AlchemyError: OVERLOADED, DEADLINE, or what an engine or a store raised.
+        """
+        started = time.monotonic()
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        async with AsyncExitStack() as held:
+            async with self._within(deadline):
+                await held.enter_async_context(self._admission.slot())
+            yield wire.StatusEvent(step="retrieving")
+            yield wire.StatusEvent(step="consulting")
+            evidence = await self._consult(principal, request, release, deadline)
+            timings = dict(evidence.timings)
+            yield wire.StatusEvent(step="fusing")
+            fusing = time.monotonic()
+            answer: Answer | None = None
+            async with aclosing(self._fuse(request.question, evidence, release, deadline)) as fused:
+                async for piece in fused:
+                    if isinstance(piece, Answer):
+                        answer = piece
+                    else:
+                        timings.setdefault("first_token", _since(started))
+                        yield wire.TokenEvent(text=piece)
+            assert answer is not None  # what `_fuse` ends with
+            timings |= {"fuse": _since(fusing), "total": _since(started)}
+            answer = dataclasses.replace(answer, timings={**answer.timings, **timings})
+            session = request.session or new_session_id()
+            async with self._within(deadline):
+                await self._sessions.remember(principal, session, answer, evidence.passages)
+            _log_answer(answer, evidence)
+            yield wire.AnswerEvent(answer=answer_body(answer, session))
+
+    async def _fuse(
+        self, question: str, evidence: _Evidence, release: str, deadline: float
+    ) -> AsyncGenerator[str | Answer, None]:
+        """The finalist's pieces; ends with an answer of the right release, or raises."""
+        async with aclosing(
+            self._engines.finalize(question, evidence.passages, evidence.draft, release)
+        ) as pieces:
+            while True:
+                async with self._within(deadline):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    raise AlchemyError(ErrorCode.INTERNAL, "the finalist ended without an answer")
+                if isinstance(piece, Answer) and piece.release != release:
+                    raise AlchemyError(
+                        ErrorCode.INTERNAL,
+                        f"asked release {release!r}, the finalist answered with {piece.release!r}",
+                    )
+                yield piece
+                if isinstance(piece, Answer):
+                    return
+
+    async def _consult(
+        self, principal: Principal, request: wire.ChatRequest, release: str, deadline: float
+    ) -> _Evidence:
+        """Search and draft side by side; a failed search fails, a failed draft does not."""
+        top_k = request.top_k or self._passages
+        search = asyncio.create_task(
+            _timed(
+                self._engines.search(request.question, principal, release, top_k, request.sources)
+            )
+        )
+        draft = asyncio.create_task(
+            _timed(self._engines.draft(request.question, principal, release, self._draft_tokens))
+        )
+        try:
+            async with self._within(deadline):
+                passages, search_s = await search
+                drafted = await self._drafted(draft, deadline)
+        finally:
+            for task in (search, draft):
+                task.cancel()
+            await asyncio.gather(search, draft, return_exceptions=True)
+        timings = {"retrieve": search_s}
+        if drafted is None:
+            return _Evidence(passages, None, timings)
+        return _Evidence(passages, drafted[0], {**timings, "draft": drafted[1]})
+
+    async def _drafted(
+        self, task: asyncio.Task[tuple[Draft, float]], deadline: float
+    ) -> tuple[Draft, float] | None:
+        try:
+            async with asyncio.timeout_at(deadline - self._deadline_s * (1 - _DRAFT_SHARE)):
+                return await task
+        except AlchemyError as error:
+            log = get_logger()
+            say = log.info if error.code is ErrorCode.FORBIDDEN else log.warning
+            say("chat.without_draft", code=error.code.code, error=str(error))
+        except TimeoutError:
+            get_logger().warning("chat.without_draft", code=ErrorCode.DEADLINE.code)
+        return None
+
+    @asynccontextmanager
+    async def _within(self, deadline: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                yield
+        except TimeoutError as error:
+            raise AlchemyError(
+                ErrorCode.DEADLINE,
+                f"the answer was not ready within {self._deadline_s:g} s",
+                "Try again; the service may be busy.",
+            ) from error
+
+
+async def with_errors(stream: Stream) -> AsyncGenerator[Event | wire.ErrorEvent, None]:
+    """The same stream, with a fault as its last event instead of an exception."""
+    try:
+        async with aclosing(stream):
+            async for event in stream:
+                yield event
+    except Exception as error:  # noqa: BLE001 - the fault is the stream's last event, and logged
+        yield wire.ErrorEvent(error=error_body(typed(error)))
+
+
+async def final_answer(stream: Stream) -> wire.AnswerBody:
+    """Run a stream to its end and return the answer."""
+    async with aclosing(stream):
+        async for event in stream:
+            if isinstance(event, wire.AnswerEvent):
+                return event.answer
+    raise AlchemyError(ErrorCode.INTERNAL, "the stream ended without an answer")
+
+
+def typed(error: Exception) -> AlchemyError:
+    """The typed error in a chain of causes; anything else is logged and becomes INTERNAL."""
+    found = AlchemyError.unwrap(error)
+    if found is None:
+        get_logger().exception("request.failed", exc_info=error)
+        return AlchemyError(
+            ErrorCode.INTERNAL, "something failed inside the service", "Its log has the details."
+        )
+    if found.code.http_status >= 500:
+        get_logger().error("request.failed", code=found.code.code, error=str(found))
+    return found
+
+
+def error_body(error: AlchemyError) -> wire.ErrorBody:
+    """The wire form of an error."""
+    return wire.ErrorBody(
+        code=error.code.code,
+        message=error.message,
+        remedy=error.remedy,
+        retryable=error.code.retryable,
+    )
+
+
+def answer_body(answer: Answer, session: str) -> wire.AnswerBody:
+    """The wire form of an answer."""
+    return wire.AnswerBody(session=session, **answer.to_dict())
+
+
+def _log_answer(answer: Answer, evidence: _Evidence) -> None:
+    """Never the question or the answer: logs are not covered by access control."""
+    get_logger().info(
+        "chat.answered",
+        answer=answer.id,
+        release=answer.release,
+        adapter=answer.adapter,
+        passages=len(evidence.passages),
+        drafted=evidence.draft is not None,
+        abstained=answer.abstained,
+        confidence=round(answer.confidence, 3),
+        timings=answer.timings,
+    )
+
+
+async def _timed(work: Awaitable[T]) -> tuple[T, float]:
+    started = time.monotonic()
+    return await work, _since(started)
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 4)

@@ -1,0 +1,66 @@
+"""Agent D: evidence and draft → a cited answer, streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from alchemy import logs
+from alchemy.config import Settings
+from alchemy.finalist.fusion import Fusion
+from alchemy.models.registry import load_chat_model
+from alchemy.stores import open_lake
+from alchemy.types import Answer, Draft, Passage, Release
+from deployments.gateway_engines import typed_call_error
+from deployments.releases import ReleaseCache
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@serve.deployment
+class Finalist:
+    """Answers from passages and draft under the release a request names.
+
+    Args:
+        knowledge: the deployment whose batched `embed` compares sentences.
+    """
+
+    # Serve awaits it: a replica is ready when the live release is known
+    async def __init__(self, settings: Settings, knowledge: DeploymentHandle) -> None:  # pyright: ignore[reportGeneralTypeIssues]
+        logs.configure()
+        self._knowledge = knowledge
+        chat_model = await asyncio.to_thread(load_chat_model, settings.model_d)
+        self._fusion = Fusion(self._embed, chat_model)
+        self._releases: ReleaseCache[Release] = ReleaseCache(
+            open_lake(settings.lake), lambda release: release, part="finalist"
+        )
+        await self._releases.start()
+
+    async def answer(
+        self, question: str, passages: list[Passage], draft: Draft | None, release: str
+    ) -> AsyncGenerator[str | Answer, None]:
+        """Pieces of the text, each verified, then the `Answer`.
+
+        Raises:
+            AlchemyError: NOT_FOUND for an unknown release, else as `Fusion.answer`.
+        """
+        part = await self._releases.get(release)
+        async for piece in self._fusion.answer(question, passages, draft, part):
+            yield piece
+
+    async def _embed(self, texts: list[str]) -> np.ndarray:
+        call = self._knowledge.embed.remote(texts)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        except (RayError, RayServeException) as error:
+            raise typed_call_error(error, "knowledge") from error

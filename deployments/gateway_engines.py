@@ -1,0 +1,112 @@
+"""The other deployments as the gateway sees them: plain async callables with typed errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.protocols import GenerationRequest
+from alchemy.serving.admission import Busy
+from alchemy.serving.ask import Engines
+from alchemy.types import Answer, Draft, Passage, Principal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class HandleEngines:
+    """Calls of the deployments `Knowledge`, `Generator` and `Finalist`.
+
+    A caller that stops waiting cancels the call it made.
+    """
+
+    def __init__(
+        self, knowledge: DeploymentHandle, generator: DeploymentHandle, finalist: DeploymentHandle
+    ) -> None:
+        self._knowledge = knowledge
+        self._generator = generator
+        self._finalist = finalist
+
+    def engines(self) -> Engines:
+        """For `Asker`."""
+        return Engines(search=self.search, draft=self.draft, finalize=self.finalize)
+
+    async def search(
+        self,
+        question: str,
+        principal: Principal,
+        release: str,
+        top_k: int,
+        sources: Sequence[str] | None,
+    ) -> list[Passage]:
+        """See `Engines.search`."""
+        wanted = None if sources is None else list(sources)
+        call = self._knowledge.search.remote(question, principal, release, top_k, wanted)
+        return await _reply(call, "knowledge")
+
+    async def embed(self, texts: list[str]) -> np.ndarray:
+        """Vectors of texts, float32[n, dim]."""
+        return await _reply(self._knowledge.embed.remote(texts), "knowledge")
+
+    async def draft(
+        self, question: str, principal: Principal, release: str, max_new_tokens: int
+    ) -> Draft:
+        """See `Engines.draft`."""
+        call = self._generator.draft.remote(question, principal, release, max_new_tokens)
+        return await _reply(call, "generator")
+
+    def finalize(
+        self, question: str, passages: list[Passage], draft: Draft | None, release: str
+    ) -> AsyncGenerator[str | Answer, None]:
+        """See `Engines.finalize`."""
+        streaming = self._finalist.options(stream=True)
+        return _pieces(streaming.answer.remote(question, passages, draft, release), "finalist")
+
+    def generate(
+        self, request: GenerationRequest, principal: Principal, release: str
+    ) -> AsyncGenerator[str | Draft, None]:
+        """Pieces of a plain generation, then its `Draft`."""
+        streaming = self._generator.options(stream=True)
+        return _pieces(streaming.generate.remote(request, principal, release), "generator")
+
+
+def typed_call_error(error: Exception, part: str) -> AlchemyError:
+    """What a failed call of another deployment means to a client."""
+    found = AlchemyError.unwrap(error)
+    if found is not None:
+        return found
+    if isinstance(error, BackPressureError):
+        return Busy(f"the {part} has too many requests waiting", "Try again in a moment.")
+    if isinstance(error, RayTaskError):
+        return AlchemyError(ErrorCode.INTERNAL, f"the {part} failed: {error.cause!r}")
+    return AlchemyError(
+        ErrorCode.NOT_READY,
+        f"the {part} does not answer: {type(error).__name__}",
+        "It is being restarted; try again in a moment.",
+    )
+
+
+async def _reply(call: Any, part: str) -> Any:
+    try:
+        return await call
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    except (RayError, RayServeException, AlchemyError) as error:
+        raise typed_call_error(error, part) from error
+
+
+async def _pieces(stream: Any, part: str) -> AsyncGenerator[Any, None]:
+    try:
+        async for piece in stream:
+            yield piece
+    except (RayError, RayServeException, AlchemyError) as error:
+        raise typed_call_error(error, part) from error
+    finally:
+        stream.cancel()  # nothing to do for a finished stream
