@@ -90,6 +90,13 @@ def run_stage(
             ) from error
 
 
+def first_line(error: BaseException) -> str:
+    """What went wrong in one line; Ray's own text is a page of remote traceback."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0][:300] if lines else ''}"
+
+
 def call(actor_class: Any, agent: str, settings: Settings, run_id: str, sink: Any) -> Receipt:
     """Create one agent's actor, let it do its stage, and remove it again.
 
@@ -104,7 +111,7 @@ def call(actor_class: Any, agent: str, settings: Settings, run_id: str, sink: An
             raise typed from error
         raise AlchemyError(
             ErrorCode.STAGE_FAILED,
-            f"the {agent} actor of run {run_id} died: {error}",
+            f"the {agent} actor of run {run_id} failed: {first_line(error)}",
             "Run the same command again; it resumes after the last receipt.",
         ) from error
     finally:

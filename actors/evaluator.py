@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ray
-from alchemy.training.adapters import fetch_adapter
 from ray.actor import ActorHandle
 
 from actors.base import call, run_stage
@@ -15,6 +14,7 @@ from alchemy.models.registry import load_chat_model, load_embedder, load_generat
 from alchemy.release import evaluate, stage
 from alchemy.stage import StageContext
 from alchemy.stores.versions import read_manifest
+from alchemy.training.adapters import fetch_adapter
 from alchemy.training.base import fetch_base
 from alchemy.types import Receipt
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,24 +33,26 @@ class EmbeddingWorker:
     def __init__(self, settings: Settings) -> None:
         logs.configure()
         self._settings = settings
+        self._loaded: Embedder | None = None
 
-    @cached_property
     def _embedder(self) -> Embedder:
         # not in the constructor: Ray reports an error raised there as text, without its type
-        use_cores(sharing=self._settings.indexing.embedding_workers)
-        return load_embedder(self._settings.model_b)
+        if self._loaded is None:
+            use_cores(sharing=self._settings.indexing.embedding_workers)
+            self._loaded = load_embedder(self._settings.model_b)
+        return self._loaded
 
     def describe(self) -> tuple[str, int]:
         """Digest and dimension of the model."""
-        return self._embedder.digest, self._embedder.dim
+        return self._embedder().digest, self._embedder().dim
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """See `protocols.Embedder`."""
-        return self._embedder.encode(texts)
+        return self._embedder().encode(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """See `protocols.Embedder`."""
-        return self._embedder.count_tokens(texts)
+        return self._embedder().count_tokens(texts)
 
 
 class SpreadEmbedder:

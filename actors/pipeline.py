@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any
 
 import ray
-from alchemy.connectors.registry import raw_digest
 
 from actors import base_model, cleaner, evaluator, indexer, quant, refiner, trainer
-from actors.base import NAMESPACE, options
+from actors.base import NAMESPACE, first_line, options
 from alchemy import logs, pipeline
 from alchemy.config import Settings, load_settings
+from alchemy.connectors.registry import raw_digest
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stores import open_lake
 
@@ -113,7 +113,7 @@ def execute(
             raise typed from error
         raise AlchemyError(
             ErrorCode.STAGE_FAILED,
-            f"the pipeline of {run_id} died: {error}",
+            f"the pipeline of {run_id} failed: {first_line(error)}",
             "Run the same command again; it resumes after the last receipt.",
         ) from error
     finally:

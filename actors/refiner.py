@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import ray
@@ -15,7 +14,7 @@ from alchemy import logs
 from alchemy.cleaning import pii
 from alchemy.config import Settings
 from alchemy.connectors.feedback import read_feedback
-from alchemy.errors import AlchemyError
+from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stage import StageContext
 from alchemy.stores import open_lake
 from alchemy.synthesis import stage
@@ -34,16 +33,22 @@ class RefineWorker:
         logs.configure()
         self._settings = settings
         self._lake = open_lake(settings.lake)
-
-    @cached_property
-    def _writer(self) -> PairWriter:
-        # not in the constructor: Ray reports an error raised there as text, without its type
-        return make_writer(self._settings)
+        self._writer: PairWriter | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row holding a `RefineUnit` → a row holding its `Refined`."""
+        """A row holding a `RefineUnit` → a row holding its `Refined`, or the typed error.
+
+        Ray Data reports an exception as text, without its type: so errors travel as rows.
+        """
         unit = RefineUnit.from_dict(json.loads(row["unit"]))
-        return {"refined": refine_unit(self._lake, unit, self._writer, self._settings).to_json()}
+        try:
+            if self._writer is None:
+                self._writer = make_writer(self._settings)
+            refined = refine_unit(self._lake, unit, self._writer, self._settings)
+        except AlchemyError as error:
+            fault = json.dumps([error.code.code, error.message, error.remedy])
+            return {"refined": "", "error": fault}
+        return {"refined": refined.to_json(), "error": ""}
 
 
 def spread(units: Sequence[RefineUnit], settings: Settings) -> Iterator[Refined]:
@@ -57,20 +62,18 @@ def spread(units: Sequence[RefineUnit], settings: Settings) -> Iterator[Refined]
     # a worker's share is small, so that serving and the pipeline's own actors leave it room
     workers = max(1, min(cpus, len(units), _MOST_WORKERS))
     rows = [{"unit": unit.to_json()} for unit in units]
+    worker: Any = RefineWorker  # the stub knows functions only
     results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        RefineWorker,
+        worker,
         fn_constructor_args=(settings,),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),
         num_cpus=_WORKER_CPUS,
     )
-    try:
-        for row in results.iter_rows():
-            yield Refined.from_dict(json.loads(row["refined"]))
-    except Exception as error:
-        typed = AlchemyError.unwrap(error)
-        if typed is not None:
-            raise typed from error
-        raise
+    for row in results.iter_rows():
+        if row["error"]:
+            code, message, remedy = json.loads(row["error"])
+            raise AlchemyError(ErrorCode.from_code(code), message, remedy)
+        yield Refined.from_dict(json.loads(row["refined"]))
 
 
 def redacted(texts: Sequence[str]) -> list[str]:

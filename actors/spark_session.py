@@ -6,7 +6,6 @@ RayDP allows one session per Ray namespace, and its actors linger for a moment a
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -56,7 +55,7 @@ def spark_session(settings: SparkSettings, scratch: Path) -> Iterator[SparkSessi
         AlchemyError: JAVA_MISSING; CONFLICT when another session does not end; NOT_READY when the
             cluster has no room for an executor.
     """
-    check_node_java()
+    java.check_on_path(os.environ)
     java.put_on_path()
     # the executors' Python must be this environment's; spark.pyspark.python alone is not honoured
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
@@ -108,23 +107,6 @@ def configuration(settings: SparkSettings, scratch: Path) -> dict[str, str]:
         "spark.executorEnv.OMP_NUM_THREADS": "1",
         "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",
     }
-
-
-def check_node_java() -> None:
-    """JAVA_MISSING unless this Ray node can run Spark's executors, which are Java workers.
-
-    Ray decides that when the node starts, by the PATH it starts with, which this process inherits.
-    """
-    executable = shutil.which("java")
-    version = java.version_of(Path(executable).resolve().parents[1]) if executable else None
-    if version not in java.SUPPORTED:
-        found = f"Java {version}" if executable else "no Java"
-        raise AlchemyError(
-            ErrorCode.JAVA_MISSING,
-            f"this Ray node was started with {found} on PATH, and Spark needs Java 17 or 11",
-            "Start it with `alchemy up`, which brings its own; on a node of your own put Java 17 "
-            "on PATH before `ray start`.",
-        )
 
 
 def wait_until_gone(timeout_s: float) -> None:

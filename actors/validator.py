@@ -8,6 +8,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.base import run_stage
+from alchemy import logs
 from alchemy.config import Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
@@ -41,6 +42,7 @@ def live_baseline(lake: Lake, run_id: str) -> Baseline | None:
         return None
     key = f"quant/{release.run_id}/{PROFILE}"
     if not lake.exists(key):
+        logs.get_logger().warning("quant.baseline_missing", release=release.id, key=key)
         return None
     try:
         profile = json.loads(lake.read(key))

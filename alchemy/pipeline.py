@@ -172,18 +172,19 @@ def run(
     running: dict[Future[Receipt], Stage] = {}
     with ThreadPoolExecutor(PARALLEL_STAGES, thread_name_prefix="stage") as pool:
         while waiting or running:
-            for stage in [s for s in waiting if report.receipts.keys() >= set(s.needs)]:
-                if failure is not None or len(running) >= PARALLEL_STAGES:
-                    break
+            ready = _startable(waiting, report.receipts)
+            while ready and failure is None and len(running) < PARALLEL_STAGES:
+                stage = ready[0]
                 waiting.remove(stage)
                 known = verified_receipt(lake, run_id, stage, report.receipts)
                 if known is not None and not stage.repeat:
                     report.receipts[stage.name] = known
                     report.reused.append(stage.name)
                     progress(stage.name, "stage.reused", known.to_dict())
-                    continue
-                progress(stage.name, "stage.started", {})
-                running[pool.submit(runners[stage.name])] = stage
+                else:
+                    progress(stage.name, "stage.started", {})
+                    running[pool.submit(runners[stage.name])] = stage
+                ready = _startable(waiting, report.receipts)
             if running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     stage = running.pop(future)
@@ -206,6 +207,10 @@ def run(
     if failure is not None:
         raise failure
     return report
+
+
+def _startable(waiting: Iterable[Stage], done: Mapping[str, Receipt]) -> list[Stage]:
+    return [stage for stage in waiting if done.keys() >= set(stage.needs)]
 
 
 def _complete(lake: Lake, stage: Stage, receipt: Receipt, done: Mapping[str, Receipt]) -> Receipt:

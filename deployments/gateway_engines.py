@@ -78,13 +78,16 @@ class HandleEngines:
 
 def typed_call_error(error: Exception, part: str) -> AlchemyError:
     """What a failed call of another deployment means to a client."""
-    found = AlchemyError.unwrap(error)
+    cause: BaseException = error
+    while isinstance(cause, RayTaskError):  # its text is the worker's traceback
+        cause = cause.cause
+    found = AlchemyError.unwrap(cause)
     if found is not None:
         return found
-    if isinstance(error, BackPressureError):
+    if isinstance(cause, BackPressureError):
         return Busy(f"the {part} has too many requests waiting", "Try again in a moment.")
-    if isinstance(error, RayTaskError):
-        return AlchemyError(ErrorCode.INTERNAL, f"the {part} failed: {error.cause!r}")
+    if cause is not error:
+        return AlchemyError(ErrorCode.INTERNAL, f"the {part} failed: {cause!r}")
     return AlchemyError(
         ErrorCode.NOT_READY,
         f"the {part} does not answer: {type(error).__name__}",

@@ -24,7 +24,7 @@ import pyarrow as pa
 from alchemy.cleaning import dedup
 from alchemy.cleaning.chunking import chunk_document
 from alchemy.cleaning.metrics import document_metrics, metrics_schema
-from alchemy.cleaning.parts import PART_BYTES, Parts, read_table, sliced, write_table
+from alchemy.cleaning.parts import Parts, read_table, sliced, write_table
 from alchemy.cleaning.pii import redact_document, redact_quarantined
 from alchemy.cleaning.text import normalise, one_line
 from alchemy.cleaning.tokens import wordpiece
@@ -204,7 +204,7 @@ class _ReadWriter:
             }
         )
         self._chars += len(line)
-        if self._chars >= PART_BYTES:
+        if self._chars >= self._job.parts.part_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -373,7 +373,7 @@ class _FinalWriter:
         self.chunks += len(chunks)
         self.metrics.update(numbers)
         self._chars += len(line)
-        if self._chars >= PART_BYTES:
+        if self._chars >= self._job.parts.part_bytes:
             self.flush()
 
     def flush(self) -> None:

@@ -27,7 +27,7 @@ MAX_HEADING_CHARS = 200
 
 Kind = Literal["heading", "code", "table", "item", "paragraph"]
 
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*\Z")
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]|\Z)")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、])\s+\S")
 _TABLE_ROW = re.compile(r"\s*\|")
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
@@ -36,7 +36,7 @@ _URL = re.compile(r"[\"'(<\[]*[A-Za-z][A-Za-z0-9+.-]*://")
 _JOINED = re.compile(r"(?:[^,;:|]|:(?=//|\d))*[,;:|]*")
 _CLOSING = "\"'”’」』）】)\\]`*_"
 _SENTENCE_END = re.compile(
-    rf"[。！？；…]+[{_CLOSING}]*|[.!?]+[{_CLOSING}]*(?=\s+[\"'“‘「（(\[`*_]*[^\Wa-z_])|\n(?=\s*\S)"
+    rf"[。！？；…]+[{_CLOSING}]*|(?<![.!?])[.!?]++[{_CLOSING}]*+(?=\s+[\"'“‘「（(\[`*_]*[^\Wa-z_])|\n(?=\s*\S)"
 )
 _ABBREVIATIONS = frozenset(
     "e.g i.e mr mrs ms dr prof vs fig no cf al st inc ltd co approx dept vol pp p sec ch eq resp jr sr".split()
@@ -203,13 +203,19 @@ def _plain_blocks(text: str, at: int, until: int) -> Iterator[_Block]:
             yield _Block(kind, begin, end)
             kind = None
         if heading:
-            title = (heading.group(2) or "").strip()
+            title = _without_closing_marks(line[heading.end() :].strip())
             yield _Block("heading", start, stop, len(heading.group(1)), title)
         elif here is not None:
             begin, kind = (start if kind is None else begin), here
             end = stop
     if kind is not None:
         yield _Block(kind, begin, end)
+
+
+def _without_closing_marks(title: str) -> str:
+    """`Title ##` is `Title`, and `C#` stays."""
+    bare = title.rstrip("#")
+    return bare.rstrip() if not bare or bare[-1].isspace() else title
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -86,3 +86,22 @@ def put_on_path(environ: MutableMapping[str, str] | None = None) -> Path:
     environ["JAVA_HOME"] = str(home)
     environ["PATH"] = os.pathsep.join((folder, *rest))
     return home
+
+
+def check_on_path(environ: MutableMapping[str, str]) -> None:
+    """Prove that a Ray node started in this environment can run Spark's executors.
+
+    Raises:
+        AlchemyError: JAVA_MISSING when `java` is not on PATH or not one that Spark runs on. A
+            worker inherits its node's environment, so it can ask for its node.
+    """
+    executable = shutil.which("java", path=environ.get("PATH", ""))
+    version = version_of(Path(executable).resolve().parents[1]) if executable else None
+    if version not in SUPPORTED:
+        found = f"Java {version}" if version else "no Java that runs"
+        raise AlchemyError(
+            ErrorCode.JAVA_MISSING,
+            f"this Ray node was started with {found} on PATH, and Spark needs Java 17 or 11",
+            "Start it with `alchemy up`, which brings its own; on a node of your own put Java 17 "
+            "on PATH before `ray start`.",
+        )

@@ -23,10 +23,16 @@ PART_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Parts:
-    """The hand-off files of one attempt at one run; travels to the executors."""
+    """The hand-off files of one attempt at one run; travels to the executors.
+
+    Attributes:
+        root: lake key prefix of the attempt.
+        part_bytes: how much text a task collects before it writes a part.
+    """
 
     settings: LakeSettings
     root: str
+    part_bytes: int = PART_BYTES
 
     def open(self) -> Lake:
         """The lake, in this process."""

@@ -23,6 +23,7 @@ __all__ = ["KINDS", "Numbering", "check", "redact", "redact_document", "redact_q
 
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SWEEP_CHARS = range(6, 201)
+_SWEPT = 256
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Numbering:
     """The placeholders of one document: the same value gets the same number."""
 
     names: dict[tuple[str, str], str] = field(default_factory=dict)
+    numbers: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     secrets: dict[str, str] = field(default_factory=dict)
 
@@ -42,9 +44,14 @@ class Numbering:
             canonical = value if kind == "SECRET" else value.casefold()
         name = self.names.get((kind, canonical))
         if name is None:
-            number = sum(known == kind for known, _ in self.names) + 1
-            name = self.names[kind, canonical] = f"[{kind}_{number}]"
-            if kind == "SECRET" and len(value) in _SWEEP_CHARS and looks_secret(value):
+            self.numbers[kind] += 1
+            name = self.names[kind, canonical] = f"[{kind}_{self.numbers[kind]}]"
+            if (
+                kind == "SECRET"
+                and len(self.secrets) < _SWEPT
+                and len(value) in _SWEEP_CHARS
+                and looks_secret(value)
+            ):
                 self.secrets[value] = name
         return name
 

@@ -14,7 +14,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 
-from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD
+from alchemy.cleaning.pii_patterns import BARE_CHARS, KEYWORD, STRONG_KEYWORD
 
 KINDS = ("CARD", "EMAIL", "IP", "NATIONAL_ID", "PHONE", "SECRET")
 
@@ -44,6 +44,7 @@ _NOT_SECRET = re.compile(
 _IDENTIFIER_BEFORE = re.compile(r"[\w-]*\Z", re.ASCII)
 _NO_PASSWORD = re.compile(r"[\[(]|[\w.-]+=.", re.ASCII)
 _OPTION = re.compile(r"(?:^|[\s\"'])--?[\w-]*\Z", re.ASCII)
+_BARE_REST = re.compile(r"[^\s\"'`<>]*")
 _ASSIGNMENT_LINE = re.compile(
     r"(?:^|\n)[ \t]*(?:export[ ]|set[ ]|ENV[ ]|-[ ]|-[eD][ ]?|\$env:|\"|')*[\w.-]*\Z", re.ASCII
 )
@@ -59,8 +60,9 @@ _VERSION_BEFORE = re.compile(
 )
 _VERSION_AFTER = re.compile(r"[.-](?:[A-Za-z]|RC\d|M\d)", re.ASCII)
 _NETWORK_BEFORE = re.compile(
-    r"//|[@\[]|\b(?:ips?|hosts?|addr\w*|servers?|nodes?|clients?|from|to|at|ping|dns|nameservers?"
-    r"|gateway|proxy|subnet|peer|remote|listen\w*|bind|connect\w*|ssh)\b",
+    r"(?://|[@\[]|\b(?:ips?|hosts?|host ?name|addr\w*|servers?|nodes?|clients?|from|to|at|ping|dns"
+    r"|nameservers?|gateway|proxy|subnet|peer|remote|listen\w*|bind|connect\w*|ssh)"
+    r"[\s:=\"'(]{0,4}(?:(?:is|was|address|at|to|on|from)[\s:=]{1,2})?)\Z",
     re.IGNORECASE | re.ASCII,
 )
 _NETWORK_AFTER = re.compile(r":\d|/\d", re.ASCII)
@@ -121,7 +123,8 @@ def _judge_userinfo(match: re.Match[str]) -> Span | None:
     user, colon, password = value.partition(":")
     if colon:
         return None if is_stand_in(password) else ("SECRET", start, end)
-    web = match.string[: match.start()].lower().endswith(("http", "https"))
+    scheme = match.string[max(0, match.start() - 5) : match.start()].lower()
+    web = scheme.endswith(("http", "https"))
     return ("SECRET", start, end) if web and user != "git" and not is_stand_in(user) else None
 
 
@@ -162,9 +165,11 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
     separator = match.group("assign_sep").strip().strip("\"'`\\")
     key = _IDENTIFIER_BEFORE.findall(text[max(0, match.start() - 40) : match.start()])[0] + key
     strong = STRONG_KEYWORD.search(key) is not None
+    if _PLACEHOLDER.match(value):
+        return None, start
     bare = name == "assign_bare"
     if bare:
-        value = _cut(value, text[: match.start()], separator)
+        value = _cut(value, text[max(0, match.start() - 80) : match.start()], separator)
     end = start + len(value)
     resume = start
     code = bare and match.group("assign_sep") != "="
@@ -191,12 +196,16 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         flag = _OPTION.search(text[max(0, match.start() - 64) : match.start()])
         worded = strong and any(map(str.isdigit, value)) and not _NO_PASSWORD.match(value)
         secret = (worded and looks_secret(value)) or (strong and flag is not None)
-    return (("SECRET", start, end), resume) if secret else (None, resume)
+    if not secret:
+        return None, resume
+    if end - start == BARE_CHARS and (rest := _BARE_REST.match(text, end)):
+        end = rest.end()  # the pattern stopped reading before the secret ended
+    return ("SECRET", start, end), resume
 
 
 def _cut(value: str, before: str, separator: str) -> str:
     """An unquoted value without the punctuation that follows it."""
-    if separator == "=" and _ASSIGNMENT_LINE.search(before[-80:]):
+    if separator in ("=", "==") and _ASSIGNMENT_LINE.search(before):
         return value
     cut = re.search(r"&(?=[\w.-]+=)|[,;](?=\Z|[\w ]+[=:])|\\[nrt\"']", value)
     if cut:
@@ -220,11 +229,14 @@ def is_stand_in(value: str, code: bool = False) -> bool:
 
 def _judge_email(match: re.Match[str]) -> Span | None:
     local, _, domain = match.group().replace("%40", "@").rpartition("@")
-    if domain.rpartition(".")[2].lower() in _FILE_TLDS:
-        return None
+    labels = domain.split(".")
+    while labels[-1].lower() in _FILE_TLDS:  # ada@example.org.json, but logo@2x.png
+        labels.pop()
+        if len(labels) < 2:
+            return None
     if local == "git" and match.string[match.end() : match.end() + 1] in (":", "/"):
         return None  # the address of a repository
-    return "EMAIL", match.start(), match.end()
+    return "EMAIL", match.start(), match.end() - len(domain) + len(".".join(labels))
 
 
 def _judge_phone(match: re.Match[str]) -> Span | None:

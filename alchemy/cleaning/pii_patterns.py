@@ -2,13 +2,17 @@
 
 Each alternative is a named group, so `match.lastgroup` is its name. Alternatives begin with a
 literal or a character set wherever they can, before any look-around: the regular expression engine
-then rejects most positions of ordinary text with one comparison. Everything is matched in ASCII
+then rejects most positions of ordinary text with one comparison. What a candidate reads ahead is
+bounded, so that no text takes more than linear time. Everything is matched in ASCII
 mode, because a Chinese character beside a number is not part of it.
 """
 
 from __future__ import annotations
 
 import re
+
+BARE_CHARS = 512
+"""Bounds what one candidate reads ahead, and so the time for a hostile text."""
 
 _QUOTE = r"""(?:\\*["'`]|&quot;|&\#39;)"""
 
@@ -55,7 +59,7 @@ ALTERNATIVES = {
           | (?<=g)(?:h[pousr]_[A-Za-z0-9]{20,}|ithub_pat_[A-Za-z0-9_]{20,}|lpat-[A-Za-z0-9_-]{16,})
           | (?<=x)(?:ox[abeoprs]-[A-Za-z0-9-]{10,}|app-\d-[A-Za-z0-9-]{10,})
           | (?<=[spr])k_(?:live|test)_[A-Za-z0-9]{8,}
-          | (?<=s)k-(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}
+          | (?<=s)k-(?=[A-Za-z_-]{0,64}\d)[A-Za-z0-9_-]{20,}
           | (?<=w)hsec_[A-Za-z0-9+/=]{16,}
           | (?<=y)a29\.[A-Za-z0-9_-]{20,}
           | (?<=h)f_[A-Za-z0-9]{20,}
@@ -69,10 +73,10 @@ ALTERNATIVES = {
     "webhook": r"""(?:hooks\.slack\.com/(?:services|workflows)
           |discord(?:app)?\.com/api/webhooks)/(?P<webhook_v>[A-Za-z0-9/_-]{16,})""",
     "userinfo": r"""://(?P<userinfo_v>
-            [^\s/:@"'<>\\]*:(?!\d{1,5}(?:[/?\#\s"'<>,;)\]]|\Z))[^\s"'<>]*?
-          | [^\s/:@?\#"'<>\\]+
-        )@(?=[A-Za-z0-9\[$%{][^\s@/"'<>]*(?:[/\s"'<>]|\Z))""",
-    "oracle": r"""jdbc:oracle:\w+:(?P<oracle_v>[^\s/@"']+/[^\s@"']+)@""",
+            [^\s/:@"'<>\\]{0,256}:(?!\d{1,5}(?:[/?\#\s"'<>,;)\]]|\Z))[^\s"'<>]{0,512}?
+          | [^\s/:@?\#"'<>\\]{1,512}
+        )@(?=[A-Za-z0-9\[$%{][^\s@/"'<>]{0,512}(?:[/\s"'<>]|\Z))""",
+    "oracle": r"""jdbc:oracle:\w+:(?P<oracle_v>[^\s/@"']{1,128}/[^\s@"']{1,256})@""",
     "header": r"""[Aa](?i:uthorization)\\*["']?\s*[:=]\s*\\*["']?
         (?P<header_scheme>(?i:basic|bearer|token|digest|apikey|negotiate)\s+)?
         (?P<header_v>[^\s"',\\]{6,})""",
@@ -85,11 +89,11 @@ ALTERNATIVES = {
     "signature": r"""[?&](?:sig|signature|X-Amz-Signature)=(?P<signature_v>[A-Za-z0-9%+/=_-]{16,})""",
     "assign": rf"""(?P<assign_key>{KEYWORD})(?P<assign_sep>{_SEPARATOR})(?:
             (?<=>)(?P<assign_xml>[^<>\n]{{1,512}})(?=</)
-          | (?P<assign_q>{_QUOTE})(?P<assign_quoted>(?:(?!(?P=assign_q))(?:\\.|[^\\\n]))+)(?P=assign_q)
+          | (?P<assign_q>{_QUOTE})(?P<assign_quoted>(?:(?!(?P=assign_q))(?:\\.|[^\\\n])){{1,{BARE_CHARS}}})(?P=assign_q)
           | [“‘「](?P<assign_curly>[^“”‘’「」\n]+)[”’」]
-          | {_QUOTE}?(?P<assign_bare>[^\s"'`<>“”]+)
+          | {_QUOTE}?(?P<assign_bare>[^\s"'`<>“”]{{1,{BARE_CHARS}}})
         )""",
-    "email": rf"""[{_LATIN}](?<![{_LATIN}].)[{_LATIN}._%+'-]*(?:@|%40)
+    "email": rf"""[{_LATIN}](?<![{_LATIN}].)[{_LATIN}._%+'-]{{0,255}}(?:@|%40)
         (?:(?:[{_LATIN}](?:[{_LATIN}-]{{0,62}})\.)+[A-Za-z]{{2,24}}(?![A-Za-z0-9])
           |\[[0-9A-Fa-f.:]{{3,}}\])""",
     "phone": r"""[+(\d](?<![A-Za-z0-9_.+].)(?:

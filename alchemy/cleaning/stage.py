@@ -35,7 +35,7 @@ QUARANTINE = "quarantine.jsonl"
 REMOVED = "removed.jsonl"
 REDACTIONS = "redactions.json"
 
-_ROW_GROUP = 8192
+ROW_GROUP = 8192
 log = get_logger()
 
 
@@ -85,7 +85,7 @@ def run(
         context.progress(
             "wash.chunk", {"documents": finished.kept.total(), "chunks": finished.chunks}
         )
-        files = _assemble(context, parts, reading, duplicates, finished)
+        files = assemble(context, parts, reading, duplicates, finished)
         return context.finish(
             prefix,
             files,
@@ -141,7 +141,7 @@ def _reachable(context: StageContext) -> LakeSettings:
     )
 
 
-def _assemble(
+def assemble(
     context: StageContext,
     parts: Parts,
     reading: Reading,
@@ -176,18 +176,20 @@ def _join(lake: Lake, keys: Iterable[str], target: Path) -> None:
 def _write_metrics(lake: Lake, keys: Iterable[str], names: Sequence[str], target: Path) -> None:
     """One file in row groups of equal size, however the rows were divided into parts."""
     schema = metrics_schema(names)
+    tables = (aligned(read_table(lake, key), schema) for key in keys)
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for group in _regrouped((aligned(read_table(lake, key), schema) for key in keys), schema):
-            writer.write_table(group, row_group_size=_ROW_GROUP)
+        for group in regrouped(tables, schema, ROW_GROUP):
+            writer.write_table(group, row_group_size=ROW_GROUP)
 
 
-def _regrouped(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+def regrouped(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The rows of all tables in tables of `rows` rows; the last may be shorter."""
     held = schema.empty_table()
     for table in tables:
         held = pa.concat_tables([held, table])
-        while held.num_rows >= _ROW_GROUP:
-            yield held.slice(0, _ROW_GROUP).combine_chunks()
-            held = held.slice(_ROW_GROUP)
+        while held.num_rows >= rows:
+            yield held.slice(0, rows).combine_chunks()
+            held = held.slice(rows)
     if held.num_rows:
         yield held.combine_chunks()
 

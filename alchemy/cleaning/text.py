@@ -8,7 +8,7 @@ import unicodedata
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _LINE_END = re.compile("\r\n|[\r\x0b\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_TRAILING = re.compile(r"[ \t]+(?=\n|\Z)")
+_TRAILING = re.compile(r"(?<![ \t])[ \t]++(?=\n|\Z)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
 
@@ -75,6 +75,7 @@ def _single_blank_lines(text: str) -> str:
     pieces: list[str] = []
     done = 0
     for start, end in fenced_spans(text):
+        end = start + len(text[start:end].rstrip("\n"))
         pieces += (_BLANK_LINES.sub("\n\n", text[done:start]), text[start:end])
         done = end
     pieces.append(_BLANK_LINES.sub("\n\n", text[done:]))

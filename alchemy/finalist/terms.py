@@ -162,10 +162,6 @@ class Question:
             return 1.0
         return sum(term.found_in(terms) for term in wanted) / len(wanted)
 
-    def names(self, terms: frozenset[str]) -> bool:
-        """Whether one of the question's identifiers is among these terms."""
-        return any(term.identifier and term.found_in(terms) for term in self.terms)
-
 
 def _question_terms(text: str) -> Iterable[Term]:
     plain = unicodedata.normalize("NFKC", text)

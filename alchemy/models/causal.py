@@ -20,7 +20,7 @@ from alchemy.models.decoding import IncrementalText, TokenSampler, check_request
 from alchemy.models.devices import pick_device, pick_dtype
 from alchemy.models.huggingface import load_causal
 from alchemy.models.prompts import prompt_ids
-from alchemy.models.weights import weights_digest
+from alchemy.models.weights import ADAPTER_WEIGHTS, weights_digest
 from alchemy.stores.versions import file_digest
 from alchemy.types import Draft
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from alchemy.protocols import GenerationRequest
 
 BASE = "base"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _PEFT_BASE = "__base__"  # peft's name for "no adapter" in a mixed batch
 
 log = get_logger()

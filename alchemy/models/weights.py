@@ -13,6 +13,9 @@ from alchemy.types import digest_of
 if TYPE_CHECKING:
     from alchemy.config import ModelSettings
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+"""Peft's file name; the file's sha256 is an adapter's digest."""
+
 # what decides a model's output; readme files and caches beside it do not
 _DEFINING = (
     "*.safetensors",

@@ -10,7 +10,7 @@ import polars as pl
 
 from alchemy.quant.columns import Statistics
 from alchemy.quant.features import Feature
-from alchemy.quant.table import BLOCK_CELLS
+from alchemy.quant.table import row_batches
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Correlations:
 
 def correlations(
     frame: pl.LazyFrame,
+    rows: int,
     left: Sequence[Feature],
     right: Sequence[Feature],
     stats: Mapping[str, Statistics],
@@ -36,12 +37,7 @@ def correlations(
     mean = np.array([stats[f.name].mean for f in features])
     std = np.array([stats[f.name].std or 1.0 for f in features])
     sums = np.zeros((6, len(left), len(right)))
-    batches = frame.select(f.expression() for f in features).collect_batches(
-        chunk_size=max(1_000, BLOCK_CELLS // 8 // len(features)),
-        maintain_order=True,
-        engine="streaming",
-    )
-    for batch in batches:
+    for batch in row_batches(frame, [f.expression() for f in features], rows):
         values = batch.to_numpy()
         values = np.subtract(values, mean, out=values if values.flags.writeable else None)
         values /= std

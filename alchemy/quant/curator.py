@@ -19,7 +19,7 @@ from alchemy.config import QuantSettings
 from alchemy.quant.columns import Statistics, Target, older_half, statistics
 from alchemy.quant.correlation import Correlations, correlations
 from alchemy.quant.features import KINDS, Feature, Recipes
-from alchemy.quant.table import collect, column_blocks, row_group_size
+from alchemy.quant.table import collect, column_blocks, write_rows
 from alchemy.stage import Progress, no_progress
 from alchemy.types import JsonRecord
 
@@ -113,7 +113,7 @@ def curate(
         else:
             seen[figures.digest] = feature.name
             remaining.append(feature)
-    kept, collinear = _independent(frame, remaining, stats, settings, progress)
+    kept, collinear = _independent(frame, rows, remaining, stats, settings, progress)
     decisions += collinear
     kept.sort(key=lambda f: (-stats[f.name].score, KINDS.index(f.kind), f.name))
     decisions += [
@@ -131,11 +131,10 @@ def curate(
     return Curation(tuple(kept), tuple(decisions), overflowed)
 
 
-def write_features(base: Path, kept: Sequence[Feature], output: Path) -> None:
+def write_features(base: Path, kept: Sequence[Feature], rows: int, output: Path) -> None:
     """Stream `document_id` and the kept features, best first, into a Parquet file."""
-    pl.scan_parquet(base).select("document_id", *(f.expression() for f in kept)).sink_parquet(
-        output, row_group_size=row_group_size(len(kept)), engine="streaming"
-    )
+    expressions = ["document_id", *(f.expression() for f in kept)]
+    write_rows(pl.scan_parquet(base), expressions, rows, output)
 
 
 def _preference(feature: Feature, stats: Mapping[str, Statistics]) -> tuple[int, int, str]:
@@ -144,6 +143,7 @@ def _preference(feature: Feature, stats: Mapping[str, Statistics]) -> tuple[int,
 
 def _independent(
     frame: pl.LazyFrame,
+    rows: int,
     features: Sequence[Feature],
     stats: Mapping[str, Statistics],
     settings: QuantSettings,
@@ -156,14 +156,17 @@ def _independent(
     for start in range(0, len(features), width):
         block = list(features[start : start + width])
         for first in range(0, len(kept), width):
-            block = _against(frame, block, kept[first : first + width], stats, settings, decisions)
-        kept += _within(frame, block, stats, settings, decisions)
+            block = _against(
+                frame, rows, block, kept[first : first + width], stats, settings, decisions
+            )
+        kept += _within(frame, rows, block, stats, settings, decisions)
         progress("quant.compared", {"features": start + width, "of": len(features)})
     return kept, decisions
 
 
 def _against(
     frame: pl.LazyFrame,
+    rows: int,
     block: list[Feature],
     kept: list[Feature],
     stats: Mapping[str, Statistics],
@@ -172,7 +175,7 @@ def _against(
 ) -> list[Feature]:
     if not block:
         return block
-    found = correlations(frame, block, kept, stats)
+    found = correlations(frame, rows, block, kept, stats)
     told = _told(found, block, stats, settings)
     remaining: list[Feature] = []
     for i, feature in enumerate(block):
@@ -187,6 +190,7 @@ def _against(
 
 def _within(
     frame: pl.LazyFrame,
+    rows: int,
     block: list[Feature],
     stats: Mapping[str, Statistics],
     settings: QuantSettings,
@@ -194,7 +198,7 @@ def _within(
 ) -> list[Feature]:
     if len(block) < 2:
         return block
-    found = correlations(frame, block, block, stats)
+    found = correlations(frame, rows, block, block, stats)
     told = _told(found, block, stats, settings)
     alive: list[int] = []
     for i, feature in enumerate(block):

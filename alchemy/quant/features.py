@@ -16,7 +16,7 @@ import polars as pl
 
 from alchemy.config import QuantSettings
 from alchemy.quant.profile import ColumnProfile, Numbers, Profile
-from alchemy.quant.table import KEYS, Table, row_group_size
+from alchemy.quant.table import KEYS, Table, write_rows
 from alchemy.types import JsonRecord
 
 KINDS = ("scaled", "log1p", "square", "product")
@@ -123,12 +123,9 @@ def plan(profile: Profile, settings: QuantSettings, exclude: Iterable[str] = ())
 def write_base(table: Table, recipes: Recipes, output: Path) -> None:
     """Stream the key columns and the scaled and log1p features into a Parquet file."""
     base = [f for f in recipes.features if f.kind in _STORED]
-    table.scan().select(
-        "document_id",
-        "source",
-        "created_at",
-        *(_base_expression(f, recipes) for f in base),
-    ).sink_parquet(output, row_group_size=row_group_size(len(base)), engine="streaming")
+    keys = ["document_id", "source", "created_at"]
+    expressions = [*keys, *(_base_expression(f, recipes) for f in base)]
+    write_rows(table.scan(), expressions, table.rows, output)
 
 
 def _base_expression(feature: Feature, recipes: Recipes) -> pl.Expr:

@@ -129,7 +129,7 @@ def select_and_explain(
     curation = curate(
         space / BASE, recipes, profile.rows, settings, _target(table, profile, target), progress
     )
-    write_features(space / BASE, curation.kept, space / FEATURES)
+    write_features(space / BASE, curation.kept, profile.rows, space / FEATURES)
     report = _read_json(space / REPORT)
     generation = {
         "generated": len(recipes.features),

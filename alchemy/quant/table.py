@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from alchemy.errors import AlchemyError, ErrorCode
 
@@ -60,9 +61,35 @@ def column_blocks(columns: Sequence[str], rows: int, block_columns: int) -> Iter
         yield list(columns[start : start + width])
 
 
-def row_group_size(columns: int) -> int:
-    """Rows per Parquet row group so that a streaming pass over it stays small in memory."""
-    return int(np.clip(BLOCK_CELLS // 8 // max(columns, 1), 1_000, 100_000))
+def row_batches(
+    frame: pl.LazyFrame, expressions: Sequence[pl.Expr | str], rows: int
+) -> Iterator[pl.DataFrame]:
+    """Evaluate element-wise expressions over consecutive slices of the rows, in order.
+
+    Slices rather than one streaming query: its readers run ahead of a slower consumer without a
+    bound (measured: a whole wide table in memory), a slice never holds more than half a block.
+    """
+    size = int(np.clip(BLOCK_CELLS // 2 // max(len(expressions), 1), 1_000, 100_000))
+    for start in range(0, rows, size):
+        yield collect(frame.slice(start, size).select(expressions))
+
+
+def write_rows(
+    frame: pl.LazyFrame, expressions: Sequence[pl.Expr | str], rows: int, output: Path
+) -> None:
+    """Evaluate element-wise expressions into a Parquet file, one row group per slice of rows."""
+    writer: pq.ParquetWriter | None = None
+    try:
+        for batch in row_batches(frame, expressions, rows):
+            data = batch.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if writer is None:
+                writer = pq.ParquetWriter(
+                    output, data.schema, compression="zstd", use_dictionary=False
+                )
+            writer.write_table(data)
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def collect(frame: pl.LazyFrame) -> pl.DataFrame:
@@ -109,12 +136,16 @@ def prepare(path: Path, output: Path, block_columns: int) -> Table:
             f"column {c!r} left out: it holds {schema[c]}" for c in others if c not in set(kept)
         ]
         dtypes = {c: "number" if text and c in numeric else str(schema[c]) for c in kept}
-        frame.select(
+        expressions = [
             pl.col(identifier).cast(pl.String).alias("document_id"),
             source.alias("source"),
             *(_time(name, schema) for name in ("created_at", "updated_at")),
             *(_number(c, text).alias(c) if c in numeric else pl.col(c) for c in kept),
-        ).sink_parquet(output, row_group_size=row_group_size(len(kept)), engine="streaming")
+        ]
+        if text:  # a slice of a CSV file costs reading all before it
+            frame.select(expressions).sink_parquet(output, engine="streaming")
+        else:
+            write_rows(frame, expressions, rows, output)
     except _INPUT_ERRORS as error:
         raise _unreadable(path, error, text) from error
     return Table(output, rows, tuple(numbers), dtypes, infinite, nan, tuple(notes))
@@ -132,7 +163,8 @@ def _scan_text(path: Path) -> pl.LazyFrame:
             f"{path}:1: column {twice[0]!r} occurs more than once",
             "Give every column its own name.",
         )
-    return pl.scan_csv(path, separator=separator, infer_schema=False, null_values=list(_NULLS))
+    frame = pl.scan_csv(path, separator=separator, infer_schema=False, null_values=list(_NULLS))
+    return frame.filter(pl.any_horizontal(pl.all().is_not_null()))  # a blank line is no record
 
 
 def _id_column(path: Path, columns: list[str]) -> str:
@@ -211,7 +243,7 @@ def _records(path: Path) -> Iterator[tuple[int, int]]:
         reader = csv.reader(file, delimiter=separator)
         line = 1
         for record in reader:
-            if record:  # a blank line is no record, for Polars too
+            if any(field not in _NULLS for field in record):  # as `_scan_text` counts them
                 yield line, len(record)
             line = reader.line_num + 1
 

@@ -19,6 +19,7 @@ from alchemy.finalist.abstention import PRIOR
 from alchemy.finalist.evidence import Evidence, candidates, choose
 from alchemy.finalist.fusion import Fusion
 from alchemy.finalist.prompts import FUSION
+from alchemy.finalist.terms import identifiers, term_set
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.prompts import instruction_prompt
@@ -173,8 +174,8 @@ def _retrieve(
 ) -> list[tuple[Case, list[Passage]]]:
     """Passages of each case, the gold taken out of `excluded` ones.
 
-    An excluded case whose remaining passages still hold the gold answer is no unanswerable
-    question: it is dropped.
+    An excluded case whose remaining passages may still answer is no unanswerable question: it is
+    dropped.
     """
     questions = vectors.of([case.question for case in cases])
     depth = max(RECALL_DEPTH, settings.retrieval.passages)
@@ -196,8 +197,14 @@ def _retrieve(
 
 def _still_answered(case: Case, passages: Sequence[Passage]) -> bool:
     assert case.gold is not None
-    response = case.gold.response
-    return any(overlap(p.chunk.text, response)[1] >= SAME_FACT_RECALL for p in passages)
+    response, named = case.gold.response, identifiers(case.question)
+    for passage in passages:
+        text = f"{passage.chunk.title} \n {passage.chunk.text}"
+        if overlap(text, response)[1] >= SAME_FACT_RECALL:
+            return True
+        if named and named <= term_set(text):  # the commit that closed the issue, and such
+            return True
+    return False
 
 
 def _drafts(
@@ -291,7 +298,7 @@ async def _examples(
         if evidence is None:
             continue  # nothing found is refused before any threshold
         choice = choose(evidence, thresholds, "calibration")
-        cited = [evidence.passages[c.place].chunk.document_id for c in choice.picked]
+        cited = [evidence.passages[c.place].chunk for c in choice.picked]
         text = " ".join(c.unit.text for c in choice.picked)
         examples.append(Example(choice.features, is_correct(item.case, text, cited)))
     return examples

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alchemy.finalist.terms import identifiers, term_set
 from alchemy.release.calibration import Example, Threshold
 from alchemy.release.metrics import estimate, overlap, share, token_f1
 from alchemy.release.suites import Case
-from alchemy.types import Answer, Draft, Passage, SftPair
+from alchemy.types import Answer, Chunk, Draft, Passage, SftPair
 
 SAME_FACT_RECALL = 0.7
 """A text that holds this share of the gold answer's words states the same fact: another document
@@ -39,16 +40,23 @@ class Asked:
         return self.case.gold
 
 
-def is_correct(case: Case, text: str, cited: Sequence[str]) -> bool:
+def is_correct(case: Case, text: str, cited: Sequence[Chunk]) -> bool:
     """Whether an answer is right: most of it cites the gold document, or it states the gold's fact.
 
-    Never for a question that nothing searched answers.
+    "Which commit mentions XD-123?" is rightly answered by any record of the gold's source that
+    does. Never right is an answer to a question that nothing searched answers.
     """
-    if not case.answerable or case.gold is None:
+    gold = case.gold
+    if not case.answerable or gold is None:
         return False
-    if 2 * sum(document in case.gold.document_ids for document in cited) > len(cited):
-        return True
-    return overlap(text, case.gold.response)[1] >= SAME_FACT_RECALL
+    right = sum(chunk.document_id in gold.document_ids for chunk in cited)
+    if gold.kind == "link":
+        wanted = identifiers(case.question)
+        right = sum(
+            chunk.source == case.source and wanted <= term_set(f"{chunk.title} \n {chunk.text}")
+            for chunk in cited
+        )
+    return 2 * right > len(cited) or overlap(text, gold.response)[1] >= SAME_FACT_RECALL
 
 
 def questions(asked: Sequence[Asked]) -> dict[str, int]:
@@ -84,16 +92,16 @@ def retrieval(answerable: Sequence[Asked], seed: int) -> dict[str, Any]:
 def answers(test: Sequence[Asked], given: Sequence[Answer], seed: int) -> dict[str, Any]:
     """Of the test questions that were answered: is it right, is the gold cited, is it exact."""
     said = [(item, a) for item, a in zip(test, given, strict=True) if not a.abstained]
-    chunks = {p.chunk.id: p.chunk.text for item, _ in said for p in item.passages}
+    chunks = {p.chunk.id: p.chunk for item, _ in said for p in item.passages}
     quotes = [c for _, answer in said for c in answer.citations]
-    exact = sum(c.quote in chunks.get(c.chunk_id, "") for c in quotes)
+    exact = sum(c.chunk_id in chunks and c.quote in chunks[c.chunk_id].text for c in quotes)
     known = [(item, answer) for item, answer in said if item.case.answerable]
     return {
         "answered": len(said),
         "of": len(given),
         "precision": estimate(
             [
-                float(is_correct(item.case, a.text, [c.document_id for c in a.citations]))
+                float(is_correct(item.case, a.text, [chunks[c.chunk_id] for c in a.citations]))
                 for item, a in said
             ],
             seed,

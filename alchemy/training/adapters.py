@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alchemy.config import LoraSettings, TrainingSettings
 from alchemy.errors import AlchemyError, ErrorCode
-from alchemy.models.causal import ADAPTER_WEIGHTS
 from alchemy.models.prompts import PROMPT_VERSION
+from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.protocols import Lake
 from alchemy.stores.versions import (
     Manifest,
@@ -21,8 +21,10 @@ from alchemy.stores.versions import (
     publish_directory,
 )
 from alchemy.training.dataset import pairs_digest
-from alchemy.training.lora import Outcome
 from alchemy.types import SftPair
+
+if TYPE_CHECKING:
+    from alchemy.training.lora import Outcome
 
 ROOT = "adapters"
 _CONFIG = "adapter_config.json"

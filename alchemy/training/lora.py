@@ -20,9 +20,9 @@ from transformers.pytorch_utils import Conv1D
 
 from alchemy.config import CausalModelSettings, LoraSettings, TrainingSettings
 from alchemy.errors import AlchemyError, ErrorCode
-from alchemy.models.causal import ADAPTER_WEIGHTS
 from alchemy.models.devices import pick_device, pick_dtype
 from alchemy.models.huggingface import load_causal
+from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.stage import Progress
 from alchemy.training.dataset import (
     IGNORED,

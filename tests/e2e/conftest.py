@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 
 SMALL = """
 model_c:
-  small_llama: {steps: 60, hidden_size: 128, intermediate_size: 352, layers: 2, vocab_size: 2048}
+  small_llama: {steps: 60, hidden_size: 128, heads: 4, intermediate_size: 352, layers: 2, vocab_size: 2048}
 training: {max_steps: 80, batch_size: 8, checkpoint_every: 40, eval_samples: 40}
 evaluation: {questions: 40}
 """

@@ -172,9 +172,8 @@ def test_the_official_openai_client_works(app: Any, token: str, question: str) -
 
 
 def test_our_openai_provider_talks_to_our_own_endpoint(app: Any, token: str, question: str) -> None:
-    from alchemy.models.registry import load_chat_model, load_embedder
-
     from alchemy.config import ModelSettings
+    from alchemy.models.registry import load_chat_model, load_embedder
     from alchemy.protocols import Message
 
     common = {

@@ -3,14 +3,18 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alchemy.cleaning.text import fenced_spans, normalise, one_line
 
+patient = settings(deadline=None)  # a busy machine is no failure
+
 PIECES = st.lists(
     st.one_of(
-        st.sampled_from(["\r\n", "\n\n\n", "```\n", "~~~\n", " \t", "\x00", "\u200b", "e\u0301", "- "]),
+        st.sampled_from(
+            ["\r\n", "\n\n\n", "```\n", "~~~\n", " \t", "\x00", "\u200b", "e\u0301", "- "]
+        ),
         st.text(max_size=8),
     ),
     max_size=20,
@@ -40,6 +44,7 @@ def test_blank_lines_and_indentation_inside_code_stay() -> None:
     assert normalise(f"before\n\n\n\n{code}\n\n\n\nafter") == f"before\n\n{code}\n\nafter"
 
 
+@patient
 @given(PIECES)
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
@@ -54,4 +59,7 @@ def test_title_is_one_line() -> None:
 
 def test_fence_ends_with_its_own_mark_or_with_the_text() -> None:
     text = "a\n````\n```\n````\nb\n~~~\nopen"
-    assert [text[start:end] for start, end in fenced_spans(text)] == ["````\n```\n````\n", "~~~\nopen"]
+    assert [text[start:end] for start, end in fenced_spans(text)] == [
+        "````\n```\n````\n",
+        "~~~\nopen",
+    ]

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alchemy.cleaning import dedup
+from alchemy.types import Document
+
+patient = settings(deadline=None)  # a busy machine is no failure
+
+VOCABULARY = [f"word{n}" for n in range(40)]
+
+
+def document(identifier: str, text: str, **changes: object) -> Document:
+    fields: dict[str, object] = {
+        "source": "jira",
+        "title": "",
+        "uri": "",
+        "tenant": "default",
+        "acl": ("everyone",),
+    }
+    return Document(id=identifier, text=text, **{**fields, **changes})  # type: ignore[arg-type]
+
+
+def candidates(signatures: list[dedup.Signature]) -> set[tuple[int, int]]:
+    return {
+        (a, b)
+        for a, b in itertools.combinations(range(len(signatures)), 2)
+        if np.intersect1d(signatures[a].bands, signatures[b].bands).size
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.sampled_from([0.5, 0.7, 0.85, 0.95]))
+def test_bands_find_every_pair_that_brute_force_finds(
+    data: st.DataObject, threshold: float
+) -> None:
+    base = data.draw(st.lists(st.sampled_from(VOCABULARY), min_size=30, max_size=120))
+    texts = []
+    for _ in range(6):
+        words = list(base)
+        for place in data.draw(st.lists(st.integers(0, len(words) - 1), max_size=6)):
+            words[place] = data.draw(st.sampled_from(VOCABULARY))
+        texts.append(words)
+    signatures = [dedup.sign(document(str(n), " ".join(w)), threshold) for n, w in enumerate(texts)]
+    exact = {
+        (a, b)
+        for a, b in itertools.combinations(range(len(texts)), 2)
+        if brute_force(texts[a], texts[b]) >= threshold
+    }
+    assert exact <= candidates(signatures)
+    for a, b in itertools.combinations(range(len(texts)), 2):
+        found = dedup.jaccard(signatures[a].shingles, signatures[b].shingles)
+        assert found == pytest.approx(brute_force(texts[a], texts[b]))
+
+
+def brute_force(left: list[str], right: list[str]) -> float:
+    a, b = ({tuple(words[n : n + 3]) for n in range(len(words) - 2)} for words in (left, right))
+    return len(a & b) / len(a | b)
+
+
+def test_unlike_texts_are_rarely_candidates() -> None:
+    random = np.random.default_rng(7)
+    texts = [" ".join(random.choice(VOCABULARY, 60)) for _ in range(60)]
+    assert len(candidates([dedup.sign(document("x", text), 0.85) for text in texts])) == 0
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.85, 0.95, 1.0])
+def test_longest_bands_that_still_find_the_threshold(threshold: float) -> None:
+    bands, rows = dedup.band_shape(threshold)
+    assert bands * rows <= dedup.PERMUTATIONS
+    assert (1 - threshold**rows) ** bands < 1e-6
+
+
+def test_minhash_estimates_the_similarity() -> None:
+    words = [f"w{n}" for n in range(3000)]
+    left, right = dedup.shingle(words[:2000]), dedup.shingle(words[500:2500])
+    same = np.mean(dedup.minhash(left) == dedup.minhash(right))
+    assert same == pytest.approx(dedup.jaccard(left, right), abs=0.12)
+
+
+LONG = (
+    "the deployment of a stream fails when the container has no connection to the broker and " * 2
+)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        (document("a", "Fix the  build\n"), document("b", "fix the build"), True),
+        (document("a", "retries < 3"), document("b", "retries > 3"), False),
+        (document("a", "C++"), document("b", "C"), False),
+        (document("a", LONG), document("b", LONG, acl=("ops",)), False),
+        (document("a", LONG), document("b", LONG, tenant="acme"), False),
+        (document("a", LONG), document("b", LONG, source="git_pr"), True),
+        (document("a", "Fix the build"), document("b", "Fix the build", source="git_pr"), False),
+        (document("a", "x y", acl=("ops", "dev")), document("b", "x y", acl=("dev", "ops")), True),
+        (document("a", "Fix it", title="Fix it"), document("b", "Fix it"), True),
+    ],
+)
+def test_exact_copies_are_equal_up_to_case_and_spaces_inside_a_scope(left, right, equal) -> None:
+    signatures = dedup.sign(left, 0.85), dedup.sign(right, 0.85)
+    assert (signatures[0].exact == signatures[1].exact) is equal
+
+
+def test_near_duplicates_need_one_scope() -> None:
+    here, there = (dedup.sign(document("a", LONG, acl=acl), 0.85) for acl in (("a",), ("b",)))
+    assert candidates([here, there]) == set()
+
+
+def test_database_rows_are_never_near_duplicates() -> None:
+    assert len(dedup.sign(document("a", LONG, source="database"), 0.85).bands) == 0
+
+
+def test_empty_text_has_no_signature() -> None:
+    signature = dedup.sign(document("a", ""), 0.85)
+    assert len(signature.bands) == len(signature.shingles) == 0
+
+
+def pair(first: str, second: str, similarity: float) -> dedup.Pair:
+    return dedup.Pair(("", first), ("", second), similarity)
+
+
+def test_the_first_record_survives_and_a_chain_keeps_its_far_end() -> None:
+    removed = dedup.near_duplicates([pair("b", "c", 0.9), pair("a", "b", 0.88)])
+    assert [(r.id, r.survivor, r.similarity) for r in removed] == [("b", "a", 0.88)]
+
+
+def test_the_most_similar_survivor_is_named() -> None:
+    removed = dedup.near_duplicates([pair("a", "c", 0.86), pair("b", "c", 0.97)])
+    assert [(r.id, r.survivor) for r in removed] == [("c", "b")]
+
+
+@patient
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 12), st.floats(0.85, 1)).filter(
+            lambda x: x[0] < x[1]
+        ),
+        unique_by=lambda x: x[:2],
+    ),
+    st.randoms(),
+)
+def test_every_removed_record_is_similar_to_a_record_that_stays(edges, random) -> None:
+    pairs = [pair(f"{a:02d}", f"{b:02d}", s) for a, b, s in edges]
+    removed = dedup.near_duplicates(pairs)
+    gone = {record.id for record in removed}
+    known = {(p.first[1], p.second[1]) for p in pairs}
+    assert all((r.survivor, r.id) in known and r.survivor not in gone for r in removed)
+    stays = {f"{n:02d}" for n in range(13)} - gone
+    assert not any(a in stays and b in stays for a, b in known)
+    random.shuffle(pairs)
+    assert dedup.near_duplicates(pairs) == removed
+
+
+def test_boilerplate_costs_linear_time_and_keeps_the_first() -> None:
+    members = list(range(5000))
+    pairs = list(dedup.bucket_pairs(members))
+    assert len(pairs) < 5000 * 2 * dedup.BUCKET_PAIRS
+    assert {right for left, right in pairs if left == 0} == set(members[1:])
+    assert len(pairs) == len(set(pairs))
+    assert len(list(dedup.bucket_pairs(list(range(40))))) == 40 * 39 // 2

@@ -1,0 +1,81 @@
+"""The stage on a lake, in one process."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.quant.stage import Baseline, run
+from alchemy.stage import StageContext, write_receipt
+from alchemy.stores import open_lake
+from alchemy.types import Receipt
+
+
+@pytest.fixture
+def context(settings, tmp_path, rng) -> StageContext:
+    lake = open_lake(settings.lake)
+    pl.DataFrame(
+        {
+            "document_id": [f"jira:XD-{i}" for i in range(120)],
+            "source": ["jira"] * 120,
+            "created_at": ["2015-10-07T20:46:44Z"] * 120,
+            "updated_at": [None] * 120,
+            "story_points": rng.normal(size=120),
+            "comment_count": rng.poisson(3.0, 120).astype(float),
+        }
+    ).write_parquet(tmp_path / "metrics.parquet")
+    lake.upload("processed/r1/metrics.parquet", tmp_path / "metrics.parquet")
+    write_receipt(lake, Receipt("r1", "wash", "processed/r1", 120, 1, "abc", (), {}, 0.1))
+    return StageContext("r1", "quant", settings, lake, tmp_path / "scratch")
+
+
+def test_the_receipt_describes_exactly_the_files_in_the_lake(context):
+    receipt = run(context)
+    assert {o.key for o in context.lake.list("quant/")} == set(receipt.files)
+    assert {k.rpartition("/")[2] for k in receipt.files} == {
+        "final_features.parquet",
+        "profile.json",
+        "report.json",
+        "insights.jsonl",
+        "features.json",
+    }
+    assert receipt.rows == 120 and receipt.stage == "quant" and receipt.inputs["wash"] == "abc"
+    features = pl.read_parquet(context.fetch("quant/r1/final_features.parquet"))
+    assert tuple(features.columns) == receipt.schema
+    assert set(receipt.counts) == {
+        "columns_in",
+        "features_generated",
+        "features_kept",
+        "insights",
+        "drift_warnings",
+    }
+
+
+def test_drift_stops_the_stage_after_the_report_is_in_the_lake(context):
+    run(context)
+    profile = json.loads(context.lake.read("quant/r1/profile.json"))
+    for numbers in profile["columns"]["story_points"]["by_source"].values():
+        numbers["cuts"] = (np.array(numbers["cuts"]) + 40).tolist()
+    context.lake.delete("quant/r1/report.json")
+    with pytest.raises(AlchemyError) as caught:
+        run(context, Baseline(profile, "live release old"))
+    assert caught.value.code is ErrorCode.DRIFT_STOP
+    report = json.loads(context.lake.read("quant/r1/report.json"))
+    assert report["validation"]["verdict"] == "stop"
+
+
+def test_the_stored_contract_of_the_lake_is_used(context):
+    context.lake.write("quant/contract.json", b'{"columns": {"reviewers": {}}}')
+    with pytest.raises(AlchemyError, match="'reviewers' is missing") as caught:
+        run(context)
+    assert caught.value.code is ErrorCode.SCHEMA_BROKEN
+
+
+def test_a_run_without_wash_names_what_is_missing(context, tmp_path):
+    other = StageContext("r2", "quant", context.settings, context.lake, tmp_path / "other")
+    with pytest.raises(AlchemyError, match=r"processed/r2/metrics\.parquet"):
+        run(other)
