@@ -11,6 +11,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.devices import use_cores
 from alchemy.models.registry import load_chat_model, load_embedder, load_generator
+from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.release import evaluate, stage
 from alchemy.stage import StageContext
 from alchemy.stores.versions import read_manifest
@@ -77,7 +78,7 @@ def evaluate_run(context: StageContext) -> Receipt:
 
 def _same_adapter(train: Receipt, digest: str) -> None:
     """What is loaded must be what this run trained."""
-    recorded = train.files.get(f"{train.uri}/{stage.ADAPTER_WEIGHTS}")
+    recorded = train.files.get(f"{train.uri}/{ADAPTER_WEIGHTS}")
     if recorded != digest:
         raise AlchemyError(
             ErrorCode.CORRUPT,

@@ -64,6 +64,8 @@ def _train(context: StageContext, sink: ActorHandle | None) -> Receipt:
             name=plan.name,
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            # Ray Train's own imports load torch before `alchemy.models` could say so
+            worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
             **checkpoint_storage(context.settings.lake, plan.checkpoints),
         ),
     )

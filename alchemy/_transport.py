@@ -239,7 +239,9 @@ def checked(kind: type[T], **fields: Any) -> T:
         raise AlchemyError(ErrorCode.INPUT_INVALID, f"{place}: {first['msg']}") from error
 
 
-def chat_call(question: str, session: str | None, sources: Sequence[str] | None) -> Call[wire.AnswerBody]:
+def chat_call(
+    question: str, session: str | None, sources: Sequence[str] | None
+) -> Call[wire.AnswerBody]:
     """POST /api/chat."""
     return Call(
         "POST",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def deploy(settings: Settings) -> None:
 
     from deployments.app import build_app
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its banners are not our output
     serving = settings.serving
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,

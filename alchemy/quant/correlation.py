@@ -10,7 +10,10 @@ import polars as pl
 
 from alchemy.quant.columns import Statistics
 from alchemy.quant.features import Feature
-from alchemy.quant.table import row_batches
+from alchemy.quant.table import BLOCK_CELLS, row_batches
+
+SLICE_CELLS = BLOCK_CELLS // 8
+"""Values per slice of rows; the sums need about six arrays of that size."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def correlations(
     mean = np.array([stats[f.name].mean for f in features])
     std = np.array([stats[f.name].std or 1.0 for f in features])
     sums = np.zeros((6, len(left), len(right)))
-    for batch in row_batches(frame, [f.expression() for f in features], rows):
+    expressions = [f.expression() for f in features]
+    for batch in row_batches(frame, expressions, rows, cells=SLICE_CELLS):
         values = batch.to_numpy()
         values = np.subtract(values, mean, out=values if values.flags.writeable else None)
         values /= std

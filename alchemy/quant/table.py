@@ -62,14 +62,17 @@ def column_blocks(columns: Sequence[str], rows: int, block_columns: int) -> Iter
 
 
 def row_batches(
-    frame: pl.LazyFrame, expressions: Sequence[pl.Expr | str], rows: int
+    frame: pl.LazyFrame,
+    expressions: Sequence[pl.Expr | str],
+    rows: int,
+    cells: int = BLOCK_CELLS // 2,
 ) -> Iterator[pl.DataFrame]:
     """Evaluate element-wise expressions over consecutive slices of the rows, in order.
 
     Slices rather than one streaming query: its readers run ahead of a slower consumer without a
-    bound (measured: a whole wide table in memory), a slice never holds more than half a block.
+    bound (measured: a whole wide table in memory), a slice never holds more than `cells` values.
     """
-    size = int(np.clip(BLOCK_CELLS // 2 // max(len(expressions), 1), 1_000, 100_000))
+    size = int(np.clip(cells // max(len(expressions), 1), 1_000, 100_000))
     for start in range(0, rows, size):
         yield collect(frame.slice(start, size).select(expressions))
 

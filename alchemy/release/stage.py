@@ -10,6 +10,7 @@ from typing import Any
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
+from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.release.evaluate import EVALUATION_FILE
 from alchemy.release.gate import judge
 from alchemy.release.model import live_release, load_release, publish_release
@@ -17,7 +18,6 @@ from alchemy.stage import StageContext
 from alchemy.stores.versions import read_manifest
 from alchemy.types import Receipt, Release, text_digest
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _OWN_FIELDS = ("thresholds", "models", "prompts", "run_id", "index", "adapter")
 """Parts of `evaluation.json` that are fields of the release themselves."""
 
