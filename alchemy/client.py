@@ -81,6 +81,11 @@ class Client:
         """Close the connections."""
         self._http.close()
 
+    @property
+    def token(self) -> str | None:
+        """The bearer token in use; None before signing in."""
+        return self._session.token
+
     def sign_in(self) -> None:
         """Get a token with user and password, unless there is one."""
         self._drive(self._session.sign_in())
@@ -225,6 +230,11 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token in use; None before signing in."""
+        return self._session.token
 
     async def sign_in(self) -> None:
         """Get a token with user and password, unless there is one."""

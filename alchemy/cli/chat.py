@@ -74,7 +74,3 @@ def _ask(client: Any, question: str, session: str, out: Output) -> None:
                 place = f" — {citation.section}" if citation.section else ""
                 out.line(f"  [{number}] {citation.title}{place} ({citation.document_id})")
             out.line(f"  confidence {answer.confidence:.2f}, release {answer.release}")
-        elif event.type == "error":
-            raise AlchemyError(
-                ErrorCode.from_code(event.error.code), event.error.message, event.error.remedy
-            )

@@ -70,7 +70,7 @@ class _Server:
         except (openai.OpenAIError, httpx.HTTPError) as error:
             raise AlchemyError(
                 ErrorCode.MODEL_UNAVAILABLE,
-                f"the model {self._place} cannot be reached: {error}",
+                f"the model {self._place} cannot be reached: {str(error).rstrip('.')}",
                 "Start the server, or correct base_url in models.yaml.",
             ) from error
 

@@ -25,6 +25,9 @@ T = TypeVar("T")
 Event = wire.StatusEvent | wire.TokenEvent | wire.AnswerEvent
 Stream = AsyncGenerator[Event, None]
 
+NO_ADAPTER = "none"
+"""`Answer.adapter` of an answer made from evidence alone."""
+
 _DRAFT_SHARE = 0.5
 """Part of the deadline a draft may take before the answer goes on without it."""
 
@@ -111,6 +114,8 @@ class Asker:
             assert answer is not None  # what `_fuse` ends with
             timings |= {"fuse": _since(fusing), "total": _since(started)}
             answer = dataclasses.replace(answer, timings={**answer.timings, **timings})
+            if evidence.draft is None:  # whatever the release has, it had no part in this answer
+                answer = dataclasses.replace(answer, adapter=NO_ADAPTER, adapter_digest="")
             session = request.session or new_session_id()
             async with self._within(deadline):
                 await self._sessions.remember(principal, session, answer, evidence.passages)

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from alchemy.errors import AlchemyError, ErrorCode
 
 T = TypeVar("T")
+_CONNECTIONS = 32
 
 
 class RedisStore:
@@ -27,12 +28,16 @@ class RedisStore:
     def __init__(self, url: str, timeout_s: float = 2.0) -> None:
         self._place = urlsplit(url).hostname or url  # never the password
         try:
-            self._redis = aioredis.Redis.from_url(
+            # a burst waits for a connection; the default pool would refuse it
+            pool = aioredis.BlockingConnectionPool.from_url(
                 url,
+                max_connections=_CONNECTIONS,
+                timeout=timeout_s,
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
                 decode_responses=True,
             )
+            self._redis = aioredis.Redis.from_pool(pool)
         except ValueError as error:
             raise AlchemyError(
                 ErrorCode.CONFIG_INVALID, f"redis.url is not a Redis URL: {error}"

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import ray
 
 from actors import cleaner
-from actors.spark_session import wait_until_gone
-from alchemy.cleaning import java
+from actors.base import run_stage
+from actors.spark_session import spark_session, wait_until_gone
+from alchemy.cleaning import stage
 from alchemy.config import LakeSettings, Settings, SparkSettings
+from alchemy.connectors.registry import plan_units, read_unit
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.stage import StageContext
 from alchemy.types import Chunk, Document, Receipt
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "raw"
@@ -69,28 +73,54 @@ def settings(root: Path, partitions: int) -> Settings:
     )
 
 
+@ray.remote(num_cpus=0.1)
+def wash_in_one_session(good: Settings, bad: Settings, scratch: Path) -> tuple[Receipt, str]:
+    """One session that works for two runs: the receipt of the first, the second's error code."""
+    receipt, code = None, ""
+    with spark_session(good.spark, scratch) as spark:
+
+        def wash(context: StageContext) -> Receipt:
+            units = plan_units(context.lake, context.settings, cleaner.UNIT_BYTES)
+            return stage.run(context, spark, units, read_unit)
+
+        receipt = run_stage("wash", wash, good, "run1", None)
+        try:
+            run_stage("wash", wash, bad, "run1", None)
+        except AlchemyError as error:
+            code = error.code.code
+    return receipt, code
+
+
+@dataclass(frozen=True)
+class Washed:
+    """Two washes of the same raw data in one cluster, one after the other."""
+
+    receipt: Receipt
+    folder: Path
+    events: list[tuple[str, str, dict]]
+    other_receipt: Receipt
+    error_code: str
+
+
 @pytest.fixture(scope="module")
-def washed(
-    ray_cluster: None, raw: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[int, tuple[Path, Receipt, list]]:
-    """Two washes, one after the other in one cluster, of the same raw data."""
-    java.put_on_path()
-    done = {}
-    for partitions in (1, 4):
-        root = tmp_path_factory.mktemp(f"lake-{partitions}")
+def washed(ray_cluster: None, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Washed:
+    four, one, bad = (tmp_path_factory.mktemp(name) for name in ("four", "one", "bad"))
+    for root in (four, one, bad):
         shutil.copytree(raw, root / "raw")
-        sink = Sink.remote()
-        receipt = cleaner.start(settings(root, partitions), "run1", sink)
-        done[partitions] = (root / receipt.uri, receipt, ray.get(sink.all.remote()))
-    return done
+    (bad / "processed").write_text("a file where the lake needs a folder")
+    sink = Sink.remote()
+    receipt = cleaner.start(settings(four, 4), "run1", sink)
+    scratch = tmp_path_factory.mktemp("scratch")
+    other, code = ray.get(wash_in_one_session.remote(settings(one, 1), settings(bad, 1), scratch))
+    return Washed(receipt, four / receipt.uri, ray.get(sink.all.remote()), other, code)
 
 
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_every_raw_record_is_kept_duplicate_or_in_quarantine(washed) -> None:
-    folder, receipt, _ = washed[1]
+def test_every_raw_record_is_kept_duplicate_or_in_quarantine(washed: Washed) -> None:
+    folder, receipt = washed.folder, washed.receipt
     counts = receipt.counts
     assert counts["read.jira"] == ISSUES + 2
     assert counts["read.git_pr"] == COMMITS
@@ -105,10 +135,9 @@ def test_every_raw_record_is_kept_duplicate_or_in_quarantine(washed) -> None:
     assert [row["position"] for row in lines(folder / "quarantine.jsonl")] == ["line 2"]
 
 
-def test_bytes_do_not_depend_on_the_partitions(washed) -> None:
-    (_, first, _), (_, second, _) = washed[1], washed[4]
-    assert first.files == second.files
-    assert set(first.files) == {
+def test_bytes_do_not_depend_on_the_partitions(washed: Washed) -> None:
+    assert washed.receipt.files == washed.other_receipt.files
+    assert set(washed.receipt.files) == {
         f"processed/run1/{name}"
         for name in (
             *("cleaned_corpus.jsonl", "rag_chunks.jsonl", "metrics.parquet"),
@@ -117,8 +146,8 @@ def test_bytes_do_not_depend_on_the_partitions(washed) -> None:
     }
 
 
-def test_newer_version_replaces_and_no_secret_is_left(washed) -> None:
-    folder, _, _ = washed[4]
+def test_newer_version_replaces_and_no_secret_is_left(washed: Washed) -> None:
+    folder = washed.folder
     corpus = {row["id"]: Document.from_dict(row) for row in lines(folder / "cleaned_corpus.jsonl")}
     text = corpus["jira:XD-2"].text
     assert "[EMAIL_1]" in text
@@ -130,22 +159,15 @@ def test_newer_version_replaces_and_no_secret_is_left(washed) -> None:
         assert chunk.text == corpus[chunk.document_id].text[chunk.start : chunk.end]
 
 
-def test_progress_names_each_step(washed) -> None:
-    events = [event for stage, event, _ in washed[1][2] if stage == "wash"]
-    assert [event for event in dict.fromkeys(events)] == ["wash.read", "wash.dedup", "wash.chunk"]
+def test_progress_names_each_step(washed: Washed) -> None:
+    events = [event for name, event, _ in washed.events if name == "wash"]
+    assert list(dict.fromkeys(events)) == ["wash.read", "wash.dedup", "wash.chunk"]
 
 
-def test_nothing_is_left_behind(washed) -> None:
+def test_nothing_is_left_behind(washed: Washed) -> None:
     wait_until_gone(20)
-    for folder, _, _ in washed.values():
-        assert not [path for path in (folder / "parts").rglob("*") if path.is_file()]
+    assert not [path for path in (washed.folder / "parts").rglob("*") if path.is_file()]
 
 
-def test_a_typed_error_of_an_executor_reaches_the_caller(
-    ray_cluster: None, raw: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(raw, tmp_path / "raw")
-    (tmp_path / "processed").write_text("a file where the lake needs a folder")
-    with pytest.raises(AlchemyError) as caught:
-        cleaner.start(settings(tmp_path, 2), "run1", None)
-    assert caught.value.code is ErrorCode.LAKE_NOT_WRITABLE
+def test_a_typed_error_of_an_executor_reaches_the_caller(washed: Washed) -> None:
+    assert washed.error_code == ErrorCode.LAKE_NOT_WRITABLE.code

@@ -87,6 +87,11 @@ async def test_a_redis_that_hangs_is_a_typed_error_in_time(tmp_path: Path) -> No
     await kv.close()
 
 
+async def test_a_burst_waits_for_a_connection(store: RedisStore) -> None:
+    await store.set("burst", 1)
+    assert await asyncio.gather(*(store.get("burst") for _ in range(500))) == [1] * 500
+
+
 async def test_a_cancelled_caller_stops_wherever_its_command_is(store: RedisStore) -> None:
     """On Python 3.11 redis-py alone swallows some of these cancellations."""
     await store.ping()

@@ -153,8 +153,8 @@ class World:
             confidence=0.9 if citations else 0.1,
             abstained=not citations,
             release=self.fuse_release or release,
-            adapter=draft.adapter if draft else "none",
-            adapter_digest=draft.digest if draft else "",
+            adapter="ad-1",
+            adapter_digest="d" * 64,
         )
 
     async def embed(self, texts: list[str]) -> np.ndarray:
