@@ -12,9 +12,10 @@ from pathlib import PurePosixPath
 
 from alchemy.config import Settings
 from alchemy.connectors import confluence, database, documents, git_pr, jira
+from alchemy.connectors.feedback import PREFIX, read_feedback
 from alchemy.connectors.records import JSON_LINES, Outcome, RawUnit, Reader
 from alchemy.protocols import Lake, LakeObject
-from alchemy.types import Quarantined, digest_of
+from alchemy.types import Quarantined, digest_of, text_digest
 
 __all__ = ["READERS", "RawUnit", "plan_units", "raw_digest", "read_unit"]
 
@@ -28,7 +29,6 @@ READERS: Mapping[str, Mapping[str, Reader]] = {
 """Source → file suffix → reader."""
 
 _RAW = "raw/"
-_FEEDBACK = "feedback/"
 
 
 def plan_units(lake: Lake, settings: Settings, max_bytes: int = 4 << 20) -> list[RawUnit]:
@@ -61,14 +61,19 @@ def read_unit(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome
 
 
 def raw_digest(lake: Lake) -> str:
-    """Digest of the keys and contents of everything raw and all feedback: names a run."""
+    """Digest of everything raw and of all approved feedback: names a run.
+
+    Feedback that nobody approved teaches nothing, so it starts no run.
+    """
     digests: dict[str, str] = {}
-    for prefix in (_RAW, _FEEDBACK):
-        for item in lake.list(prefix):
-            digest = hashlib.sha256()
-            for piece in lake.stream(item.key):
-                digest.update(piece)
-            digests[item.key] = digest.hexdigest()
+    for item in lake.list(_RAW):
+        digest = hashlib.sha256()
+        for piece in lake.stream(item.key):
+            digest.update(piece)
+        digests[item.key] = digest.hexdigest()
+    for rating in read_feedback(lake):
+        if rating.status == "approved":
+            digests[f"{PREFIX}{rating.id}"] = text_digest(rating.to_json())
     return digest_of(digests)
 
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from alchemy.finalist.abstention import FEATURES, PRIOR, Features, confidence
 
-_RIDGE = 0.1
-"""Pull towards the prior: held-out questions are written from structure, people ask more freely, so
-a feature that those questions do not need must not lose its whole weight."""
+_PRIOR_WEIGHT = 10.0
+"""Pull towards the prior, against the number of examples: held-out questions are written from
+structure and people ask more freely, so a feature those do not need keeps some of its weight."""
+_LEAST_SCALE = 0.1
+"""Features run from 0 to 1: a spread below this is chance, not a unit to measure in."""
 _MIN_GAIN = 0.005
 """F1 below which a draft weight is not worth its influence."""
 
@@ -55,18 +57,16 @@ def _fit_non_negative(matrix: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
     """Logistic regression with weights >= 0, drawn to the prior; features standardised inside."""
     from scipy.optimize import minimize
 
-    mean, scale = matrix.mean(axis=0), matrix.std(axis=0)
-    scale[scale < 1e-6] = np.inf  # a constant feature says nothing: its weight becomes zero
+    mean, scale = matrix.mean(axis=0), np.maximum(matrix.std(axis=0), _LEAST_SCALE)
     x = (matrix - mean) / scale
-
-    prior = np.array([PRIOR[f"conf.{name}"] for name in FEATURES])
-    prior = np.where(np.isinf(scale), 0.0, prior * scale)
+    prior = np.array([PRIOR[f"conf.{name}"] for name in FEATURES]) * scale
+    pull = _PRIOR_WEIGHT / len(x)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         away, z = parameters[1:] - prior, x @ parameters[1:] + parameters[0]
         error = 1.0 / (1.0 + np.exp(-z)) - labels
-        value = np.mean(np.logaddexp(0.0, z) - labels * z)
-        gradient = np.concatenate(([error.mean()], x.T @ error / len(x) + _RIDGE * away))
+        value = np.mean(np.logaddexp(0.0, z) - labels * z) + pull / 2 * away @ away
+        gradient = np.concatenate(([error.mean()], x.T @ error / len(x) + pull * away))
         return float(value), gradient
 
     start = np.concatenate(([0.0], prior))

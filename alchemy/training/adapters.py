@@ -69,7 +69,7 @@ def publish_adapter(
         "documents": len(documents),
         "tenants": sorted({pair.tenant for pair in pairs}),
         # drafts may carry any of these sources: who reads them must be in a group of each
-        "acl": sorted({tuple(sorted(pair.acl)) for pair in pairs}),
+        "acl": [list(acl) for acl in sorted({tuple(sorted(pair.acl)) for pair in pairs})],
         "hyperparameters": {"lora": lora.model_dump(), "training": training.model_dump()},
         "evaluation": asdict(outcome),
         "weights": weights,

@@ -44,11 +44,11 @@ def make_chunk(number: int) -> Chunk:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A lake in which run-1 is washed and measured: 300 chunks, more than one piece per worker."""
+    """A lake in which run-1 is washed and measured: 150 chunks, more than one piece of work."""
     settings = Settings(lake=LakeSettings(root=str(tmp_path / "lake")))
     lake = LocalLake(settings.lake.root)
     outputs = {
-        "wash": ("processed", "rag_chunks.jsonl", [make_chunk(i) for i in range(300)]),
+        "wash": ("processed", "rag_chunks.jsonl", [make_chunk(i) for i in range(150)]),
         "quant": ("quant", "insights.jsonl", [Insight("jira:XD-007", "XD-7 is large.")]),
     }
     for stage, (prefix, name, records) in outputs.items():
@@ -77,9 +77,9 @@ def test_the_index_is_built_by_workers_and_answers_by_meaning(
 ) -> None:
     sink = Sink.remote()
     receipt = indexer.start(settings, "run-1", sink)
-    assert receipt.counts == {"chunks": 300, "documents": 300, "embedded": 300, "cached": 0}
+    assert receipt.counts == {"chunks": 150, "documents": 150, "embedded": 150, "cached": 0}
     events = ray.get(sink.seen.remote())
-    assert ("index", "index.embed", {"done": 300, "total": 300}) in events
+    assert ("index", "index.embed", {"done": 150, "total": 150}) in events
 
     lake = LocalLake(settings.lake.root)
     version = receipt.uri.removeprefix("index/")

@@ -125,8 +125,3 @@ async def test_concurrent_calls_get_their_own_vectors(knowledge: Any, company: C
         assert found.shape == (len(request), embedder.dim)
         assert np.allclose((found * embedder.encode(request)).sum(axis=1), 1.0, atol=0.02)
     assert (await knowledge.embed.remote([])).shape == (0, embedder.dim)
-
-
-async def test_calls_under_load_share_batches(knowledge: Any) -> None:
-    sizes = await asyncio.gather(*(knowledge.embed.remote([f"question {i}"]) for i in range(32)))
-    assert len(sizes) == 32

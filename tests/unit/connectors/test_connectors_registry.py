@@ -131,7 +131,17 @@ def test_object_that_cannot_be_read_stops_instead_of_vanishing(company):
     assert caught.value.code is ErrorCode.NOT_FOUND
 
 
-def test_digest_changes_with_content_name_and_feedback(company):
+def rating(status):
+    return json.dumps(
+        {
+            **{"id": "x", "answer_id": "a", "question": "q", "answer_text": "t", "rating": "up"},
+            **{"correction": None, "user": "u", "tenant": "t", "acl": ["everyone"]},
+            **{"citations": [], "status": status, "created_at": "2024-01-02T00:00:00Z"},
+        }
+    )
+
+
+def test_digest_changes_with_content_name_and_approved_feedback_only(company):
     digests = {raw_digest(company.lake)}
     company.put("raw/documents/a.md", "# A")
     first = raw_digest(company.lake)
@@ -141,7 +151,9 @@ def test_digest_changes_with_content_name_and_feedback(company):
     digests.add(raw_digest(company.lake))
     company.put("raw/documents/b.md", "# B")
     digests.add(raw_digest(company.lake))
-    company.put("feedback/2024/01/02/x.json", "{}")
+    company.put("feedback/2024/01/02/x.json", rating("pending"))
+    digests.add(raw_digest(company.lake))
+    company.put("feedback/2024/01/02/x.json", rating("approved"))
     digests.add(raw_digest(company.lake))
     company.put("index/v1/a", "not raw")
     digests.add(raw_digest(company.lake))

@@ -9,33 +9,46 @@ from pathlib import Path
 import pytest
 import torch
 
-from alchemy.config import CausalModelSettings, SmallLlamaSettings
+from alchemy.config import CausalModelSettings
 from alchemy.models.causal import CausalGenerator
+
+# tiny matrices: threads would cost more than they give
+torch.set_num_threads(1)
 
 WORDS = "the stream module of a job reads every file and writes one record to the sink".split()
 
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a Llama with 2 layers of 32, trained for a few steps."""
-    from alchemy.training.pretrain import pretrain
+    """Directory of a Llama with 2 layers of 32.
+
+    Its weights are random and large: it talks nonsense, but different nonsense to each prompt, so
+    that rows of a batch that were mixed up would show.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from alchemy.training.pretrain import build_tokenizer
 
     chance = random.Random(7)
-    texts = [" ".join(chance.choices(WORDS, k=30)) for _ in range(60)]
-    settings = SmallLlamaSettings(
-        vocab_size=512,
-        hidden_size=32,
-        intermediate_size=64,
-        layers=2,
-        heads=2,
-        context=128,
-        steps=40,
-        batch_size=8,
-        sequence=32,
-        learning_rate=5e-3,
+    tokenizer = build_tokenizer([" ".join(chance.choices(WORDS, k=30)) for _ in range(60)], 300)
+    torch.manual_seed(7)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=128,
+            initializer_range=0.3,
+            pad_token_id=tokenizer.pad_token_id,  # pyright: ignore[reportArgumentType]
+            bos_token_id=tokenizer.bos_token_id,  # pyright: ignore[reportArgumentType]
+            eos_token_id=tokenizer.eos_token_id,  # pyright: ignore[reportArgumentType]
+        )
     )
     directory = tmp_path_factory.mktemp("tiny-base")
-    pretrain(texts, settings, directory, device="cpu", dtype="float32")
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
     return directory
 
 

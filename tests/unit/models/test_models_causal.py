@@ -38,6 +38,7 @@ def test_each_request_of_a_batch_has_its_own_token_limit(generator: CausalGenera
 def test_a_batch_gives_each_request_what_it_gets_alone(generator: CausalGenerator) -> None:
     batch = [request(p, n) for p, n in zip(PROMPTS, (12, 4, 20, 9), strict=True)]
     alone = [generator.generate([r])[0].text for r in batch]
+    assert len(set(alone)) == len(PROMPTS)
     assert [draft.text for draft in generator.generate(batch)] == alone
 
 

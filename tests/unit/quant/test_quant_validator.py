@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.quant.contract import Contract, parse_contract
@@ -76,6 +77,32 @@ def test_planted_drift_stops_naming_column_and_numbers(quant, baseline, tmp_path
     assert worst["column"] == column and worst["p_adjusted"] < 0.001
     touched = {d["column"] for d in report["validation"]["drift"] if d["verdict"] != "pass"}
     assert touched == {column}
+
+
+def test_ks_is_a_close_lower_bound_and_p_values_are_holm_adjusted(quant, baseline):
+    before, after = (_company(np.random.default_rng(seed)) for seed in (7, 12))
+    after["score"] = after["score"] + 0.25
+    drift = quant(after, baseline=baseline).report["validation"]["drift"]
+    for d in drift:
+        old, new = (c[d["column"]][c["source"] == d["source"]] for c in (before, after))
+        exact = stats.ks_2samp(old, new).statistic
+        assert exact - 0.03 <= d["ks"] <= exact + 1e-6
+    ordered = sorted(d["p_value"] for d in drift)
+    adjusted = np.minimum(
+        1, np.maximum.accumulate(np.array(ordered) * np.arange(len(drift), 0, -1))
+    )
+    assert sorted(d["p_adjusted"] for d in drift) == pytest.approx(adjusted.tolist())
+
+
+def test_a_column_that_was_half_empty_and_still_is_has_not_drifted(quant):
+    def table(seed: int, share: float) -> dict[str, Any]:
+        rng = np.random.default_rng(seed)
+        return {"a": np.where(rng.random(900) < share, np.nan, rng.normal(size=900))}
+
+    before = Baseline(quant(table(1, 0.5)).profile, "r1")
+    assert quant(table(2, 0.5), baseline=before).report["validation"]["verdict"] == "pass"
+    fuller = quant(table(3, 0.1), baseline=before).report["validation"]
+    assert [d["verdict"] for d in fuller["drift"]] == ["warn"]
 
 
 def test_a_moderate_shift_warns_and_the_run_goes_on(quant, baseline):

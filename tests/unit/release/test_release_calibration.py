@@ -36,7 +36,7 @@ def test_confidence_follows_the_feature_that_decides() -> None:
     fitted = fit_confidence(separable())
     high, low = example(0.95, True).features, example(0.05, False).features
     assert confidence(high, fitted, "x") > 0.8
-    assert confidence(low, fitted, "x") < 0.2
+    assert confidence(low, fitted, "x") < 0.3
     assert fitted["conf.coverage"] > fitted["conf.margin"]
 
 
@@ -92,3 +92,15 @@ def test_token_f1_ignores_markers_case_and_stop_words() -> None:
 def test_the_interval_holds_the_mean(values: list[float]) -> None:
     measured = estimate(values, seed=1)
     assert measured["low"] - 1e-3 <= measured["value"] <= measured["high"] + 1e-3
+
+
+def test_two_examples_leave_the_prior_nearly_as_it_is() -> None:
+    fitted = fit_confidence([example(0.5, True), example(0.45, False)])
+    for name in FEATURES:
+        assert abs(fitted[f"conf.{name}"] - PRIOR[f"conf.{name}"]) < 0.3
+
+
+def test_more_examples_move_it_further() -> None:
+    few = fit_confidence(separable()[::10])["conf.coverage"]
+    many = fit_confidence(separable() * 3)["conf.coverage"]
+    assert many > few > 0
