@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.finalist import abstention, citations, prompts
-from alchemy.finalist.abstention import Features
 from alchemy.finalist.evidence import Candidate, Choice, Evidence, candidates, choose
 from alchemy.finalist.grounding import Grounding, SentenceStream, Support, bare
 from alchemy.finalist.shape import asks_for_document
@@ -125,17 +124,6 @@ class Fusion:
         own = vectors[1 + len(guess) :]
         agreement = own @ vectors[1] if guess else np.zeros(len(found), dtype=np.float32)
         return Evidence(weighed, passages, found, own, own @ vectors[0], agreement)
-
-    async def features(
-        self,
-        question: str,
-        passages: Sequence[Passage],
-        draft: Draft | None,
-        thresholds: Mapping[str, float],
-    ) -> Features | None:
-        """What the confidence of an answer would be computed from: for calibration."""
-        evidence = await self.evidence(question, passages, draft)
-        return choose(evidence, thresholds, "calibration").features if evidence else None
 
     async def _quote(
         self, evidence: Evidence, choice: Choice, writer: _Writer

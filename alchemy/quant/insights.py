@@ -25,6 +25,9 @@ NOTABLE_SHARE = 0.05
 CLAUSES = 3
 """Columns named in the text, the rarest first; `outliers` lists all."""
 
+_LABELS = {"chars": "text length", "description_chars": "description length", "chunks": "passages"}
+"""Columns whose name alone would read badly in a sentence."""
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -150,14 +153,18 @@ def _text(found: _Notable, chosen: Sequence[int], columns: Sequence[str], source
     else:
         share = _floor_percent(1 - beyond / int(found.group[first]))
         place = f"{'higher' if high else 'lower'} than {share} of {group}"
-    label = columns[int(found.column[first])].replace("_", " ").strip()
+    label = _label(columns[int(found.column[first])])
     text = f"{label[:1].upper()}{label[1:]} {_number(found.value[first])}: {place}"
     for i in rest:
         share = max(1, math.ceil(100 * found.beyond[i] / found.group[i] - 1e-9))
-        label = columns[int(found.column[i])].replace("_", " ").strip()
         side = "highest" if found.high[i] else "lowest"
+        label = _label(columns[int(found.column[i])])
         text += f"; {label} {_number(found.value[i])} in the {side} {share} %"
     return text + "."
+
+
+def _label(column: str) -> str:
+    return _LABELS.get(column, column.replace("_", " ").strip())
 
 
 def _floor_percent(share: float) -> str:

@@ -70,7 +70,10 @@ def publish_adapter(
         "tenants": sorted({pair.tenant for pair in pairs}),
         # drafts may carry any of these sources: who reads them must be in a group of each
         "acl": [list(acl) for acl in sorted({tuple(sorted(pair.acl)) for pair in pairs})],
-        "hyperparameters": {"lora": lora.model_dump(), "training": training.model_dump()},
+        "hyperparameters": {
+            "lora": lora.model_dump(mode="json"),
+            "training": training.model_dump(mode="json"),
+        },
         "evaluation": asdict(outcome),
         "weights": weights,
     }

@@ -12,7 +12,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.models.causal import CausalGenerator
 from alchemy.models.prompts import instruction_prompt
 from alchemy.protocols import GenerationRequest
-from alchemy.stage import Progress, no_progress, write_jsonl
+from alchemy.stage import Progress, no_progress
 from alchemy.training.lora import Job, Outcome, planned_steps, read_outcome, train
 
 
@@ -85,18 +85,18 @@ def test_a_checkpoint_tells_where_training_stands(
     assert read_outcome(around.directory) == outcome
 
 
-def test_what_was_learned_by_heart_is_drafted_and_ended(base_dir: Path, tmp_path: Path) -> None:
-    file = tmp_path / "sft.jsonl"
-    write_jsonl(file, [pair(5)])
+def test_an_adapted_model_ends_its_answer_where_the_base_runs_on(
+    base_dir: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
     around = Alone(tmp_path / "kept")
-    settings = {"max_steps": 120, "max_epochs": 120, "batch_size": 1, "checkpoint_every": 120}
-    run(base_dir, (file, file), around, tmp_path, **settings)
+    run(base_dir, pairs, around, tmp_path, max_steps=40)
     generator = CausalGenerator(MODEL, base_dir)
-    generator.load_adapter("ad-heart", around.directory)
-    prompt = instruction_prompt(pair(5).instruction)
-    draft = generator.generate([GenerationRequest(prompt, 60, adapter="ad-heart")])[0]
-    assert draft.text == pair(5).response
-    assert draft.tokens < 60
+    generator.load_adapter("ad-new", around.directory)
+    prompt = instruction_prompt(pair(33).instruction)
+    drafts = generator.generate(
+        [GenerationRequest(prompt, 60, adapter=adapter) for adapter in ("base", "ad-new")]
+    )
+    assert drafts[0].tokens == 60 > drafts[1].tokens > 0
 
 
 def test_progress_tells_steps_and_held_out_loss(
