@@ -10,6 +10,7 @@ from typing import Any
 import ray
 import structlog
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from alchemy import logs
 from alchemy.config import Settings
@@ -105,7 +106,7 @@ def call(actor_class: Any, agent: str, settings: Settings, run_id: str, sink: An
     actor = actor_class.options(**options(agent, run_id)).remote(settings)
     try:
         return ray.get(actor.run.remote(run_id, sink))
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         typed = AlchemyError.unwrap(error)
         if typed is not None:
             raise typed from error

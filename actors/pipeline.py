@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError, RayError
 
 from actors import base_model, cleaner, evaluator, indexer, quant, refiner, trainer
 from actors.base import NAMESPACE, first_line, options
@@ -101,13 +102,13 @@ def execute(
             finished = bool(ray.wait([result], timeout=_POLL_S)[0])
             try:
                 events = ray.get(actor.events.remote(seen))
-            except ray.exceptions.RayActorError:
+            except RayActorError:
                 break  # `result` says why
             seen += len(events)
             for event in events:
                 show(event)
         return ray.get(result)
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         typed = AlchemyError.unwrap(error)
         if typed is not None:
             raise typed from error

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from alchemy.errors import AlchemyError, ErrorCode
 
@@ -29,7 +37,7 @@ class _Section(BaseModel):
 class LakeSettings(_Section):
     """Where everything durable lives: S3 when `s3_bucket` is set, else the directory `root`."""
 
-    root: str = "./data"
+    root: str = Field("./data", validate_default=True)
     s3_endpoint: str = ""
     s3_bucket: str = ""
     s3_prefix: str = ""
@@ -37,6 +45,12 @@ class LakeSettings(_Section):
     s3_access_key: SecretStr = SecretStr("")
     s3_secret_key: SecretStr = SecretStr("")
     """Empty keys leave the choice to boto3's own chain (profiles, instance roles)."""
+
+    @field_validator("root")
+    @classmethod
+    def _absolute(cls, root: str) -> str:
+        """Ray starts its workers in directories of its own."""
+        return str(Path(root).expanduser().absolute())
 
 
 class RedisSettings(_Section):
@@ -243,8 +257,8 @@ class ModelSettings(_Section):
 class CausalModelSettings(ModelSettings):
     """`model_c`: the base model that LoRA adapters extend."""
 
-    lora: LoraSettings = LoraSettings()
-    small_llama: SmallLlamaSettings = SmallLlamaSettings()
+    lora: LoraSettings = Field(default_factory=LoraSettings)
+    small_llama: SmallLlamaSettings = Field(default_factory=SmallLlamaSettings)
 
     @model_validator(mode="after")
     def _local(self) -> CausalModelSettings:
@@ -257,22 +271,22 @@ class Settings(_Section):
     """Everything configurable, one section per concern."""
 
     environment: Literal["local", "production"] = "local"
-    model_a: ModelSettings = ModelSettings()
-    model_b: ModelSettings = ModelSettings()
-    model_c: CausalModelSettings = CausalModelSettings()
-    model_d: ModelSettings = ModelSettings()
-    lake: LakeSettings = LakeSettings()
-    redis: RedisSettings = RedisSettings()
-    ray: RaySettings = RaySettings()
-    spark: SparkSettings = SparkSettings()
-    cleaning: CleaningSettings = CleaningSettings()
-    quant: QuantSettings = QuantSettings()
-    synthesis: SynthesisSettings = SynthesisSettings()
-    training: TrainingSettings = TrainingSettings()
-    indexing: IndexingSettings = IndexingSettings()
-    retrieval: RetrievalSettings = RetrievalSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    serving: ServingSettings = ServingSettings()
+    model_a: ModelSettings = Field(default_factory=ModelSettings)
+    model_b: ModelSettings = Field(default_factory=ModelSettings)
+    model_c: CausalModelSettings = Field(default_factory=CausalModelSettings)
+    model_d: ModelSettings = Field(default_factory=ModelSettings)
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
+    spark: SparkSettings = Field(default_factory=SparkSettings)
+    cleaning: CleaningSettings = Field(default_factory=CleaningSettings)
+    quant: QuantSettings = Field(default_factory=QuantSettings)
+    synthesis: SynthesisSettings = Field(default_factory=SynthesisSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
+    indexing: IndexingSettings = Field(default_factory=IndexingSettings)
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
+    serving: ServingSettings = Field(default_factory=ServingSettings)
 
     @model_validator(mode="after")
     def _production(self) -> Settings:
@@ -283,7 +297,7 @@ class Settings(_Section):
     @property
     def state_dir(self) -> Path:
         """Local, per-machine state of `alchemy up` (pids, ports, private Redis); never in S3."""
-        return Path(self.lake.root).absolute()
+        return Path(self.lake.root)
 
 
 def find_models_yaml(explicit: str | None = None) -> Path:

@@ -57,8 +57,8 @@ class Document(JsonRecord):
     acl: tuple[str, ...]
     created_at: str | None = None
     updated_at: str | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
     content_hash: str = ""
 
 
@@ -129,7 +129,7 @@ class Insight(JsonRecord):
 
     document_id: str
     insight: str
-    outliers: dict[str, float] = field(default_factory=dict)
+    outliers: dict[str, float] = field(default_factory=dict[str, float])
     rank_signal: float | None = None
 
 
@@ -164,13 +164,14 @@ class Passage(JsonRecord):
     chunk: Chunk
     score: float
     similarity: float
-    signals: dict[str, float] = field(default_factory=dict)
+    signals: dict[str, float] = field(default_factory=dict[str, float])
     insight: str | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output."""
-        return cls(**{**data, "chunk": Chunk.from_dict(data["chunk"])})
+        fields: dict[str, Any] = {**data, "chunk": Chunk.from_dict(data["chunk"])}
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -226,13 +227,14 @@ class Answer(JsonRecord):
     release: str
     adapter: str
     adapter_digest: str
-    timings: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output."""
         citations = tuple(Citation.from_dict(c) for c in data["citations"])
-        return cls(**{**data, "citations": citations})
+        fields: dict[str, Any] = {**data, "citations": citations}
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -259,8 +261,8 @@ class Receipt(JsonRecord):
     schema: tuple[str, ...]
     inputs: dict[str, str]
     seconds: float
-    files: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict[str, str])
+    counts: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class HandleEngines:
 
     async def draft(
         self, question: str, principal: Principal, release: str, max_new_tokens: int
-    ) -> Draft:
+    ) -> Draft | None:
         """See `Engines.draft`."""
         call = self._generator.draft.remote(question, principal, release, max_new_tokens)
         return await _reply(call, "generator")

@@ -59,20 +59,21 @@ class Generator:
 
     async def draft(
         self, question: str, principal: Principal, release: str, max_new_tokens: int
-    ) -> Draft:
+    ) -> Draft | None:
         """What the release's adapter says without having seen any evidence.
 
-        Raises:
-            AlchemyError: FORBIDDEN when it learned from what the principal may not read.
+        None when it learned from what the principal may not read.
         """
         voice = await self._releases.get(release)
-        voice.require(principal)
+        if not voice.may_speak_to(principal):
+            return None
         prompt = instruction_prompt(question)
         request = GenerationRequest(prompt, max_new_tokens, adapter=voice.adapter)
+        draft: Draft | None = None
+        # to its end: Serve reports an end that nobody awaits as a lost exception
         async for piece in self._draft_steps(Job(request, voice.digest)):
-            if isinstance(piece, Draft):
-                return piece
-        raise AlchemyError(ErrorCode.INTERNAL, "the generation ended without a draft")
+            draft = piece if isinstance(piece, Draft) else draft
+        return draft
 
     async def generate(
         self, request: GenerationRequest, principal: Principal, release: str
@@ -80,11 +81,17 @@ class Generator:
         """Pieces of the text as they are generated, then the whole as `Draft`.
 
         Raises:
-            AlchemyError: NOT_FOUND for an adapter that is not this release's; FORBIDDEN as for
-                drafts, for the base as well: it was made from the same documents.
+            AlchemyError: NOT_FOUND for an adapter that is not this release's; FORBIDDEN when it
+                learned from what the principal may not read, for the base as well: it was made
+                from the same documents.
         """
         voice = await self._releases.get(release)
-        voice.require(principal)
+        if not voice.may_speak_to(principal):
+            raise AlchemyError(
+                ErrorCode.FORBIDDEN,
+                f"the models of release {release!r} learned from documents you may not read",
+                "Ask the assistant, which answers from what you may read.",
+            )
         if request.adapter not in (_BASE, voice.adapter):
             raise AlchemyError(
                 ErrorCode.NOT_FOUND,
@@ -94,8 +101,6 @@ class Generator:
         digest = self._ready_model().digest if request.adapter == _BASE else voice.digest
         async for piece in self._generate_steps(Job(request, digest)):
             yield piece
-            if isinstance(piece, Draft):
-                return
 
     @_batched(max_batch_size=16)
     async def _draft_steps(self, jobs: list[Job]) -> AsyncGenerator[list[Any], None]:

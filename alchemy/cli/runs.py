@@ -200,7 +200,7 @@ def train(arguments: argparse.Namespace, out: Output) -> None:
 def evaluate(arguments: argparse.Namespace, out: Output) -> None:
     """Everything up to the evaluation."""
     report = run_stages(_settings(arguments), ("evaluate",), out)
-    counts = report["receipts"]["evaluate"].counts
+    counts = report["receipts"]["evaluate"]["counts"]
     out.result(counts, "\n".join(f"  {name:<28} {value:.3f}" for name, value in counts.items()))
 
 

@@ -38,15 +38,15 @@ class Engines:
 
     Attributes:
         search: (question, principal, release, top_k, sources) → passages, best first.
-        draft: (question, principal, release, max_new_tokens) → draft; FORBIDDEN where the model
-            learned from what this principal may not read.
+        draft: (question, principal, release, max_new_tokens) → draft; None where the model learned
+            from what this principal may not read.
         finalize: (question, passages, draft, release) → pieces of the text, then the `Answer`.
     """
 
     search: Callable[
         [str, Principal, str, int, Sequence[str] | None], Coroutine[Any, Any, list[Passage]]
     ]
-    draft: Callable[[str, Principal, str, int], Coroutine[Any, Any, Draft]]
+    draft: Callable[[str, Principal, str, int], Coroutine[Any, Any, Draft | None]]
     finalize: Callable[[str, list[Passage], Draft | None, str], AsyncGenerator[str | Answer, None]]
 
 
@@ -148,40 +148,37 @@ class Asker:
     ) -> _Evidence:
         """Search and draft side by side; a failed search fails, a failed draft does not."""
         top_k = request.top_k or self._passages
+        engines, question = self._engines, request.question
         search = asyncio.create_task(
-            _timed(
-                self._engines.search(request.question, principal, release, top_k, request.sources)
-            )
+            _timed(lambda: engines.search(question, principal, release, top_k, request.sources))
         )
         draft = asyncio.create_task(
-            _timed(self._engines.draft(request.question, principal, release, self._draft_tokens))
+            _timed(lambda: engines.draft(question, principal, release, self._draft_tokens))
         )
         try:
             async with self._within(deadline):
                 passages, search_s = await search
-                drafted = await self._drafted(draft, deadline)
+                drafted, draft_s = await self._drafted(draft, deadline)
         finally:
             for task in (search, draft):
                 task.cancel()
             await asyncio.gather(search, draft, return_exceptions=True)
-        timings = {"retrieve": search_s}
-        if drafted is None:
-            return _Evidence(passages, None, timings)
-        return _Evidence(passages, drafted[0], {**timings, "draft": drafted[1]})
+        timings = {"retrieve": search_s} | ({"draft": draft_s} if drafted else {})
+        return _Evidence(passages, drafted, timings)
 
     async def _drafted(
-        self, task: asyncio.Task[tuple[Draft, float]], deadline: float
-    ) -> tuple[Draft, float] | None:
+        self, task: asyncio.Task[tuple[Draft | None, float]], deadline: float
+    ) -> tuple[Draft | None, float]:
+        """The draft, or None where there is none to be had in time; why is logged."""
+        log = get_logger()
         try:
             async with asyncio.timeout_at(deadline - self._deadline_s * (1 - _DRAFT_SHARE)):
                 return await task
         except AlchemyError as error:
-            log = get_logger()
-            say = log.info if error.code is ErrorCode.FORBIDDEN else log.warning
-            say("chat.without_draft", code=error.code.code, error=str(error))
+            log.warning("chat.without_draft", code=error.code.code, error=str(error))
         except TimeoutError:
-            get_logger().warning("chat.without_draft", code=ErrorCode.DEADLINE.code)
-        return None
+            log.warning("chat.without_draft", code=ErrorCode.DEADLINE.code)
+        return None, 0.0
 
     @asynccontextmanager
     async def _within(self, deadline: float) -> AsyncIterator[None]:
@@ -258,9 +255,9 @@ def _log_answer(answer: Answer, evidence: _Evidence) -> None:
     )
 
 
-async def _timed(work: Awaitable[T]) -> tuple[T, float]:
+async def _timed(work: Callable[[], Awaitable[T]]) -> tuple[T, float]:
     started = time.monotonic()
-    return await work, _since(started)
+    return await work(), _since(started)
 
 
 def _since(started: float) -> float:

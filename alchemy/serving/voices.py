@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.types import Principal
 
 
@@ -32,11 +31,6 @@ class Voice:
         scopes = tuple((tenant, tuple(acl)) for tenant in meta["tenants"] for acl in meta["acl"])
         return cls(adapter, digest, scopes)
 
-    def require(self, principal: Principal) -> None:
-        """FORBIDDEN unless the principal may read everything the adapter learned from."""
-        if not all(principal.may_read(tenant, groups) for tenant, groups in self.scopes):
-            raise AlchemyError(
-                ErrorCode.FORBIDDEN,
-                f"adapter {self.adapter!r} learned from documents this user may not read",
-                "Ask for an adapter of your own scope.",
-            )
+    def may_speak_to(self, principal: Principal) -> bool:
+        """Whether the principal may read everything the adapter learned from."""
+        return all(principal.may_read(tenant, groups) for tenant, groups in self.scopes)

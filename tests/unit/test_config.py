@@ -33,7 +33,7 @@ def test_variables_and_defaults_are_expanded(tmp_path: Path) -> None:
     settings = load_settings(file, {"B": "bucket", "R": ""})
     assert (settings.lake.s3_bucket, settings.lake.root, settings.serving.port) == (
         "bucket",
-        "./here",
+        str(Path("here").absolute()),
         81,
     )
 

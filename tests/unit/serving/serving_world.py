@@ -108,7 +108,7 @@ class World:
 
     async def draft(
         self, question: str, principal: Principal, release: str, max_new_tokens: int
-    ) -> Draft:
+    ) -> Draft | None:
         try:
             await asyncio.sleep(self.draft_s)
         except asyncio.CancelledError:
@@ -116,6 +116,8 @@ class World:
             raise
         if self.draft_fault:
             raise self.draft_fault
+        if "core" not in principal.groups:
+            return None
         return Draft("taps listen", "ad-1", "d" * 64, 2, 0.01)
 
     async def finalize(
