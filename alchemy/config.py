@@ -37,7 +37,7 @@ class _Section(BaseModel):
 class LakeSettings(_Section):
     """Where everything durable lives: S3 when `s3_bucket` is set, else the directory `root`."""
 
-    root: str = Field("./data", validate_default=True)
+    root: str = Field(default="./data", validate_default=True)
     s3_endpoint: str = ""
     s3_bucket: str = ""
     s3_prefix: str = ""
@@ -68,18 +68,18 @@ class RaySettings(_Section):
     port: int = 6379
     dashboard_host: str = "127.0.0.1"
     dashboard_port: int = 8265
-    object_store_mb: int = Field(512, ge=80)
+    object_store_mb: int = Field(default=512, ge=80)
 
 
 class SparkSettings(_Section):
     """Size of the RayDP session the Cleaner owns."""
 
-    executors: int = Field(1, ge=1)
-    executor_cores: int = Field(2, ge=1)
-    executor_memory_mb: int = Field(1024, ge=256)
-    executor_cpus: float = Field(0.5, gt=0)
+    executors: int = Field(default=1, ge=1)
+    executor_cores: int = Field(default=2, ge=1)
+    executor_memory_mb: int = Field(default=1024, ge=256)
+    executor_cpus: float = Field(default=0.5, gt=0)
     """Ray CPUs reserved per executor (below `executor_cores` on a shared small machine)."""
-    partitions: int = Field(8, ge=1)
+    partitions: int = Field(default=8, ge=1)
 
 
 class CleaningSettings(_Section):
@@ -87,19 +87,19 @@ class CleaningSettings(_Section):
 
     tenant: str = "default"
     acl: tuple[str, ...] = ("everyone",)
-    chunk_tokens: int = Field(180, ge=16)
-    near_duplicate_jaccard: float = Field(0.85, gt=0, le=1)
-    max_record_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    chunk_tokens: int = Field(default=180, ge=16)
+    near_duplicate_jaccard: float = Field(default=0.85, gt=0, le=1)
+    max_record_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """A longer record goes to quarantine instead of into memory."""
 
 
 class QuantSettings(_Section):
     """Profile, contract, features and selection."""
 
-    max_base_columns: int = Field(64, ge=1)
-    near_constant_share: float = Field(0.995, gt=0, le=1)
-    max_correlation: float = Field(0.98, gt=0, le=1)
-    block_columns: int = Field(128, ge=2)
+    max_base_columns: int = Field(default=64, ge=1)
+    near_constant_share: float = Field(default=0.995, gt=0, le=1)
+    max_correlation: float = Field(default=0.98, gt=0, le=1)
+    block_columns: int = Field(default=128, ge=2)
     psi_warn: float = 0.2
     psi_stop: float = 1.0
     ks_alpha: float = 0.001
@@ -108,58 +108,58 @@ class QuantSettings(_Section):
 class SynthesisSettings(_Section):
     """How many pairs Refiner writes and what it holds out."""
 
-    max_samples: int = Field(0, ge=0)
+    max_samples: int = Field(default=0, ge=0)
     """0: no limit."""
-    pairs_per_chunk: int = Field(3, ge=1)
-    eval_share: float = Field(0.1, gt=0, lt=1)
+    pairs_per_chunk: int = Field(default=3, ge=1)
+    eval_share: float = Field(default=0.1, gt=0, lt=1)
     seed: int = 13
 
 
 class TrainingSettings(_Section):
     """LoRA fine-tuning through Ray Train."""
 
-    workers: int = Field(1, ge=1)
+    workers: int = Field(default=1, ge=1)
     use_gpu: bool = False
     resources_per_worker: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
-    max_steps: int = Field(300, ge=1)
-    max_epochs: int = Field(8, ge=1)
+    max_steps: int = Field(default=300, ge=1)
+    max_epochs: int = Field(default=8, ge=1)
     """Fewer steps than `max_steps` when the pairs are few: more passes only learn them by heart."""
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    warmup_share: float = Field(0.05, ge=0, lt=1)
-    max_length: int = Field(256, ge=16)
-    max_samples: int = Field(0, ge=0)
-    checkpoint_every: int = Field(100, ge=1)
-    eval_samples: int = Field(200, ge=1)
-    max_failures: int = Field(3, ge=0)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    max_length: int = Field(default=256, ge=16)
+    max_samples: int = Field(default=0, ge=0)
+    checkpoint_every: int = Field(default=100, ge=1)
+    eval_samples: int = Field(default=200, ge=1)
+    max_failures: int = Field(default=3, ge=0)
     seed: int = 13
 
 
 class IndexingSettings(_Section):
     """Who embeds new chunks; shapes the time, not the result."""
 
-    embedding_workers: int = Field(2, ge=1)
+    embedding_workers: int = Field(default=2, ge=1)
     """Ray actors, each with its own copy of model_b; they divide a machine's cores."""
-    worker_cpus: float = Field(0.25, ge=0)
+    worker_cpus: float = Field(default=0.25, ge=0)
     """Ray CPUs reserved per actor (a share: training runs beside on a small machine)."""
-    worker_gpus: float = Field(0, ge=0)
+    worker_gpus: float = Field(default=0, ge=0)
     """Ray GPUs per actor; needed when model_b runs on one."""
 
 
 class RetrievalSettings(_Section):
     """Candidates per signal and passages per answer."""
 
-    candidates: int = Field(50, ge=1)
-    passages: int = Field(8, ge=1)
-    rrf_k: int = Field(60, ge=1)
+    candidates: int = Field(default=50, ge=1)
+    passages: int = Field(default=8, ge=1)
+    rrf_k: int = Field(default=60, ge=1)
 
 
 class EvaluationSettings(_Section):
     """Size of the automatic suites."""
 
-    questions: int = Field(120, ge=10)
+    questions: int = Field(default=120, ge=10)
     seed: int = 13
-    target_precision: float = Field(0.8, gt=0, le=1)
+    target_precision: float = Field(default=0.8, gt=0, le=1)
     """The abstention threshold is the lowest that reaches this precision on calibration questions."""
 
 
@@ -167,27 +167,27 @@ class ServingSettings(_Section):
     """The HTTP front and its limits."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
+    port: int = Field(default=8000, ge=1, le=65535)
     jwt_secret: SecretStr = SecretStr("")
     """Empty: `alchemy up` makes one; in production that is an error."""
-    token_ttl_s: int = Field(12 * 3600, ge=60)
-    max_ongoing: int = Field(64, ge=1)
-    max_queued: int = Field(128, ge=1)
-    batch_size: int = Field(16, ge=1)
-    batch_wait_s: float = Field(0.01, ge=0)
-    request_timeout_s: float = Field(60.0, gt=0)
-    session_ttl_s: int = Field(30 * 24 * 3600, ge=60)
-    history_turns: int = Field(20, ge=1)
-    draft_tokens: int = Field(48, ge=1)
-    replicas: int = Field(1, ge=1)
+    token_ttl_s: int = Field(default=12 * 3600, ge=60)
+    max_ongoing: int = Field(default=64, ge=1)
+    max_queued: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    batch_wait_s: float = Field(default=0.01, ge=0)
+    request_timeout_s: float = Field(default=60.0, gt=0)
+    session_ttl_s: int = Field(default=30 * 24 * 3600, ge=60)
+    history_turns: int = Field(default=20, ge=1)
+    draft_tokens: int = Field(default=48, ge=1)
+    replicas: int = Field(default=1, ge=1)
 
 
 class LoraSettings(_Section):
     """PEFT LoRA hyperparameters."""
 
-    r: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
     target_modules: tuple[str, ...] = (
         "q_proj",
         "k_proj",
@@ -206,16 +206,16 @@ class SmallLlamaSettings(_Section):
     a model of twice the size in the same time.
     """
 
-    vocab_size: int = Field(4096, ge=512)
-    hidden_size: int = Field(192, ge=32)
-    intermediate_size: int = Field(512, ge=32)
-    layers: int = Field(4, ge=1)
-    heads: int = Field(3, ge=1)
-    context: int = Field(512, ge=64)
-    steps: int = Field(500, ge=1)
-    batch_size: int = Field(8, ge=1)
-    sequence: int = Field(128, ge=16)
-    learning_rate: float = Field(3e-3, gt=0)
+    vocab_size: int = Field(default=4096, ge=512)
+    hidden_size: int = Field(default=192, ge=32)
+    intermediate_size: int = Field(default=512, ge=32)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=3, ge=1)
+    context: int = Field(default=512, ge=64)
+    steps: int = Field(default=500, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    sequence: int = Field(default=128, ge=16)
+    learning_rate: float = Field(default=3e-3, gt=0)
     seed: int = 13
 
     @model_validator(mode="after")
@@ -236,13 +236,13 @@ class ModelSettings(_Section):
     revision: str = ""
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    batch_size: int = Field(32, ge=1)
-    max_length: int = Field(0, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    max_length: int = Field(default=0, ge=0)
     """Tokens; 0 leaves the model's own limit."""
     base_url: str = ""
     api_key: SecretStr = SecretStr("")
-    timeout_s: float = Field(60.0, gt=0)
-    max_retries: int = Field(2, ge=0)
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_retries: int = Field(default=2, ge=0)
     allow_remote: bool = False
 
     @model_validator(mode="after")
@@ -257,8 +257,8 @@ class ModelSettings(_Section):
 class CausalModelSettings(ModelSettings):
     """`model_c`: the base model that LoRA adapters extend."""
 
-    lora: LoraSettings = Field(default_factory=LoraSettings)
-    small_llama: SmallLlamaSettings = Field(default_factory=SmallLlamaSettings)
+    lora: LoraSettings = LoraSettings()
+    small_llama: SmallLlamaSettings = SmallLlamaSettings()
 
     @model_validator(mode="after")
     def _local(self) -> CausalModelSettings:
@@ -271,22 +271,22 @@ class Settings(_Section):
     """Everything configurable, one section per concern."""
 
     environment: Literal["local", "production"] = "local"
-    model_a: ModelSettings = Field(default_factory=ModelSettings)
-    model_b: ModelSettings = Field(default_factory=ModelSettings)
-    model_c: CausalModelSettings = Field(default_factory=CausalModelSettings)
-    model_d: ModelSettings = Field(default_factory=ModelSettings)
-    lake: LakeSettings = Field(default_factory=LakeSettings)
-    redis: RedisSettings = Field(default_factory=RedisSettings)
-    ray: RaySettings = Field(default_factory=RaySettings)
-    spark: SparkSettings = Field(default_factory=SparkSettings)
-    cleaning: CleaningSettings = Field(default_factory=CleaningSettings)
-    quant: QuantSettings = Field(default_factory=QuantSettings)
-    synthesis: SynthesisSettings = Field(default_factory=SynthesisSettings)
-    training: TrainingSettings = Field(default_factory=TrainingSettings)
-    indexing: IndexingSettings = Field(default_factory=IndexingSettings)
-    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
-    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
-    serving: ServingSettings = Field(default_factory=ServingSettings)
+    model_a: ModelSettings = ModelSettings()
+    model_b: ModelSettings = ModelSettings()
+    model_c: CausalModelSettings = CausalModelSettings()
+    model_d: ModelSettings = ModelSettings()
+    lake: LakeSettings = LakeSettings()
+    redis: RedisSettings = RedisSettings()
+    ray: RaySettings = RaySettings()
+    spark: SparkSettings = SparkSettings()
+    cleaning: CleaningSettings = CleaningSettings()
+    quant: QuantSettings = QuantSettings()
+    synthesis: SynthesisSettings = SynthesisSettings()
+    training: TrainingSettings = TrainingSettings()
+    indexing: IndexingSettings = IndexingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    serving: ServingSettings = ServingSettings()
 
     @model_validator(mode="after")
     def _production(self) -> Settings:

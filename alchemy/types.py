@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, cast
 
 PUBLIC_GROUP = "everyone"
 """The group every principal of a tenant belongs to."""
@@ -31,7 +31,12 @@ class JsonRecord:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output; lists become tuples; unknown keys raise TypeError."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        return cls(
+            **{
+                k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v
+                for k, v in data.items()
+            }
+        )
 
 
 @dataclass(frozen=True)

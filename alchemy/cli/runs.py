@@ -11,7 +11,7 @@ from typing import Any
 
 from alchemy.cli import add_command
 from alchemy.cli.cluster import ray_cluster
-from alchemy.cli.output import Output
+from alchemy.cli.output import Output, receipt_line
 from alchemy.cli.processes import State, ray_environment
 from alchemy.config import Settings, load_settings
 from alchemy.errors import AlchemyError, ErrorCode
@@ -162,8 +162,8 @@ def quant(arguments: argparse.Namespace, out: Output) -> None:
     from alchemy.stores import open_lake
 
     path = resolve_alias(open_lake(settings.lake), arguments.input)
-    report = run_table(path, Path(arguments.output or "quant-report"), settings)
-    out.result(report, "\n".join(f"  {name}: {value}" for name, value in report.items()))
+    receipt = run_table(path, Path(arguments.output or "quant-report"), settings).to_dict()
+    out.result(receipt, receipt_line(receipt, reused=False))
 
 
 def resolve_alias(lake: Any, given: str) -> Path:
