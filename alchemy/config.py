@@ -171,8 +171,8 @@ class ServingSettings(_Section):
     jwt_secret: SecretStr = SecretStr("")
     """Empty: `alchemy up` makes one; in production that is an error."""
     token_ttl_s: int = Field(default=12 * 3600, ge=60)
-    max_ongoing: int = Field(default=64, ge=1)
-    max_queued: int = Field(default=128, ge=1)
+    max_ongoing: int = Field(default=16, ge=1)
+    max_queued: int = Field(default=32, ge=1)
     batch_size: int = Field(default=16, ge=1)
     batch_wait_s: float = Field(default=0.01, ge=0)
     request_timeout_s: float = Field(default=60.0, gt=0)

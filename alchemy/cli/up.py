@@ -81,9 +81,8 @@ def deploy(settings: Settings) -> None:
     serving = settings.serving
     serve.start(
         proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(
-            host=serving.host, port=serving.port, request_timeout_s=serving.request_timeout_s
-        ),
+        # no request timeout here: it would cut WebSockets; `serving.request_timeout_s` bounds answers
+        http_options=HTTPOptions(host=serving.host, port=serving.port),
     )
     serve.run(build_app(settings), name=APPLICATION, route_prefix="/", blocking=False)
 
