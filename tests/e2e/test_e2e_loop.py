@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 STAGES = ("wash", "quant", "refine", "index", "base", "train", "evaluate", "release")
 
@@ -86,6 +87,7 @@ def test_a_ray_job_runs_the_same_command(app: Any) -> None:
     assert "/no/such.csv" in failed.stdout + failed.stderr
 
 
+@pytest.mark.timeout(1500)
 def test_a_killed_pipeline_resumes_after_the_last_receipt_with_the_same_result(
     app: Any, new_place: Callable[..., Any], tmp_path: Path
 ) -> None:
