@@ -81,17 +81,11 @@ def build_base(
     from alchemy.models.devices import use_cores
     from alchemy.training.pretrain import pretrain
 
-    documents = list(read_jsonl(corpus, Document))
-    if not documents:
-        raise AlchemyError(
-            ErrorCode.INPUT_INVALID,
-            f"{corpus.name} holds no documents to train the base model on",
-            "Ingest data first.",
-        )
+    documents = read_corpus(corpus)
     output = scratch / "base-model"
     use_cores()
     result = pretrain(
-        [f"{document.title}\n\n{document.text}" for document in documents],
+        [learned_text(document) for document in documents],
         settings.small_llama,
         output,
         device=settings.device,
@@ -120,6 +114,23 @@ def build_base(
     if root is None:
         raise AlchemyError(ErrorCode.CORRUPT, f"the pointer of base model {key!r} vanished")
     return root, read_manifest(lake, root)
+
+
+def read_corpus(corpus: Path) -> list[Document]:
+    """The documents of a `cleaned_corpus.jsonl`; INPUT_INVALID when there are none."""
+    documents = list(read_jsonl(corpus, Document))
+    if not documents:
+        raise AlchemyError(
+            ErrorCode.INPUT_INVALID,
+            f"{corpus.name} holds no documents to train the base model on",
+            "Ingest data first.",
+        )
+    return documents
+
+
+def learned_text(document: Document) -> str:
+    """What the base sees of a document."""
+    return f"{document.title}\n\n{document.text}"
 
 
 def run(context: StageContext) -> Receipt:

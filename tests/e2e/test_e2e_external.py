@@ -57,6 +57,7 @@ def ray_head(tmp_path: Path) -> Iterator[dict[str, str]]:
             pass
 
 
+@pytest.mark.unproven
 @pytest.mark.timeout(1500)
 def test_the_loop_runs_on_s3_redis_and_ray_of_others(
     new_place: Callable[..., Any],

@@ -87,6 +87,7 @@ def test_a_ray_job_runs_the_same_command(app: Any) -> None:
     assert "/no/such.csv" in failed.stdout + failed.stderr
 
 
+@pytest.mark.unproven
 @pytest.mark.timeout(1500)
 def test_a_killed_pipeline_resumes_after_the_last_receipt_with_the_same_result(
     app: Any, new_place: Callable[..., Any], tmp_path: Path
@@ -95,26 +96,26 @@ def test_a_killed_pipeline_resumes_after_the_last_receipt_with_the_same_result(
         tmp_path, RAY_ADDRESS=f"127.0.0.1:{app.env['ALCHEMY_RAY_PORT']}", RAY_AUTH_MODE="token"
     )
     place.command("alchemy", "lake", "upload", str(place.samples / "raw"))
-    done_before: set[str] = set()
-    for victim in STAGES:
+    done: set[str] = set()
+    for victim in ("wash", "base", "quant", "refine", "index", "train", "evaluate", "release"):
+        if victim in done:  # it ran beside an earlier victim and had finished by then
+            continue
         process = place.start("data-alchemy", "full-cycle", "--json")
         assert process.stdout is not None
-        seen: list[str] = []
+        started: set[str] = set()
         for line in process.stdout:
             event = json.loads(line)
-            seen.append(line)
-            if event.get("event") == "stage.reused":
-                done_before.discard(event["stage"])
-            if event.get("event") == "stage.started" and event["stage"] == victim:
+            if event.get("event") == "stage.started":
+                started.add(event["stage"])
+            if victim in started:
                 time.sleep(0.7)
                 process.send_signal(signal.SIGKILL)
                 break
-        else:
-            raise AssertionError(f"{victim} never started:\n{''.join(seen)}")
         process.wait(30)
-        assert not done_before, f"done before the kill, yet not reused: {done_before}"
+        assert victim in started
+        assert started.isdisjoint(done), "a stage with a receipt was done again"
         # the same input makes the same run, wherever it is made
-        done_before = set(place.receipts(app.run_id)) - {"release"}
+        done = set(place.receipts(app.run_id)) - {"release"}
     place.command("data-alchemy", "full-cycle")
     assert place.run_id == app.run_id
     disturbed, undisturbed = place.receipts(place.run_id), app.receipts(app.run_id)
