@@ -95,6 +95,11 @@ class SparkWash:
         """Tasks over independent items: a few per core to even out, each of at most a few items."""
         return min(items, max(4 * self._cores, math.ceil(items / _ITEMS_PER_TASK)))
 
+    def _rows_per_batch(self, reading: Reading) -> int:
+        """Rows that carry whole texts, at most a part's worth of average ones at a time."""
+        average = max(1, reading.text_bytes // max(1, reading.read.total()))
+        return max(1, min(batches.DOCUMENT_ROWS, PART_BYTES // average))
+
     def read(self, units: Sequence[JsonRecord], read_unit: ReadUnit) -> Reading:
         """Step 1. One task reads few units, so that a large one does not hold up others."""
         rows = batches.encode_units(units)
@@ -120,7 +125,7 @@ class SparkWash:
         with self._session_option(_SHUFFLE, self._partitions(reading.text_bytes)):
             rows = self._versions_and_copies(parts)
             gone = np.sort(np.array([row["place"] for row in rows], np.int64))
-            pairs, candidates = self._near_pairs(parts, gone)
+            pairs, candidates = self._near_pairs(reading, gone)
         return collect_duplicates(rows, pairs, candidates)
 
     def finish(self, reading: Reading, removed: np.ndarray) -> Finished:
@@ -129,7 +134,7 @@ class SparkWash:
         if not parts:
             return Finished([], Counter(), 0, [])
         step = functools.partial(batches.document_batches, self.job, removed)
-        with self._session_option(_BATCH_ROWS, batches.DOCUMENT_ROWS):
+        with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
             frame = (
                 self._map(self._part_frame(parts), step, batches.DOCUMENT)
                 .repartitionByRange(partitions, "id")
@@ -164,7 +169,8 @@ class SparkWash:
         with _typed_errors():
             return gone.collect()
 
-    def _near_pairs(self, parts: Sequence[str], removed: np.ndarray) -> tuple[list[Any], int]:
+    def _near_pairs(self, reading: Reading, removed: np.ndarray) -> tuple[list[Any], int]:
+        parts = reading.parts
         bands = self._map(
             self._part_frame(parts),
             functools.partial(batches.band_batches, self.job, removed),
@@ -194,7 +200,7 @@ class SparkWash:
         threshold = self.job.settings.cleaning.near_duplicate_jaccard
         verified = functools.partial(batches.verified_batches, threshold)
         with (
-            self._session_option(_BATCH_ROWS, batches.DOCUMENT_ROWS),
+            self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)),
             _typed_errors(),
         ):
             return self._map(joined, verified, batches.PAIR).collect(), len(found)
