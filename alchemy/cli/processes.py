@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from alchemy.cleaning.java import put_on_path
 from alchemy.config import Settings, find_models_yaml
 from alchemy.errors import AlchemyError, ErrorCode
 
@@ -233,13 +234,17 @@ def ensure_ray(settings: Settings, state: State, config: str | None) -> str:
 
 
 def ray_environment() -> dict[str, str]:
-    """Environment of a Ray head: token authentication on, this Python's programs first."""
+    """Environment of a Ray node: token authentication on, this Python's programs and Java first.
+
+    Raises:
+        AlchemyError: JAVA_MISSING when there is no Java that Spark runs on.
+    """
     token = Path.home() / ".ray" / "auth_token"
     if not (token.exists() or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()):
         command = [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"]
         subprocess.run(command, check=True, capture_output=True)
         token.chmod(0o600)
-    return {
+    environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
         "RAY_metrics_report_interval_ms": "2000",
@@ -251,3 +256,5 @@ def ray_environment() -> dict[str, str]:
         # jobs find `data-alchemy` and workers the same interpreter
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
+    put_on_path(environment)  # a Ray node offers Java workers only if it found Java at its start
+    return environment

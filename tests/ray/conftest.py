@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import pytest
 import ray
 
+from alchemy.cleaning.java import put_on_path
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
+    put_on_path()  # before the node starts: Spark's executors are Java workers
     ray.init(
         address="local",
         namespace="alchemy",
