@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -45,6 +46,7 @@ def _train(context: StageContext, sink: ActorHandle | None) -> Receipt:
     """Plan, fit, publish. A run that was killed continues from its newest checkpoint."""
     settings = context.settings.training
     plan = stage.plan(context)
+    storage = checkpoint_storage(context.settings.lake, plan.checkpoints)
     trainer = ray.train.torch.TorchTrainer(
         train_loop,
         train_loop_config={
@@ -64,9 +66,9 @@ def _train(context: StageContext, sink: ActorHandle | None) -> Receipt:
             name=plan.name,
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            # Ray Train's own imports load torch before `alchemy.models` could say so
-            worker_runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
-            **checkpoint_storage(context.settings.lake, plan.checkpoints),
+            # Ray Train's own imports load torch before `alchemy.models` could set it
+            worker_runtime_env={"env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
+            **storage,
         ),
     )
     try:
@@ -79,8 +81,8 @@ def _train(context: StageContext, sink: ActorHandle | None) -> Receipt:
         raise AlchemyError(ErrorCode.STAGE_FAILED, f"training {plan.name} left no checkpoint")
     with result.checkpoint.as_directory() as directory:
         receipt = stage.publish(context, plan, Path(directory))
-    for item in list(context.lake.list(f"{plan.checkpoints}/")):
-        context.lake.delete(item.key)
+    # by the file system that made them: on S3 it keeps directory markers, which are no lake objects
+    storage["storage_filesystem"].delete_dir(storage["storage_path"])
     return receipt
 
 
@@ -100,10 +102,13 @@ def _failure(error: ray.train.WorkerGroupError) -> AlchemyError:
 
 def checkpoint_storage(lake: LakeSettings, prefix: str) -> dict[str, Any]:
     """Where Ray Train keeps checkpoints: in the lake itself, so that any machine can resume."""
-    if not lake.s3_bucket:
-        return {"storage_path": str(Path(lake.root).absolute() / prefix)}
     import pyarrow.fs
 
+    if not lake.s3_bucket:
+        return {
+            "storage_path": str(Path(lake.root).absolute() / prefix),
+            "storage_filesystem": pyarrow.fs.LocalFileSystem(),
+        }
     scheme, _, address = lake.s3_endpoint.rpartition("://")
     filesystem = pyarrow.fs.S3FileSystem(
         access_key=lake.s3_access_key.get_secret_value() or None,

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 
 from alchemy.errors import AlchemyError, ErrorCode
 
@@ -57,8 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("ALCHEMY_LOG_LEVEL", "WARNING")
     logs.configure()
     out = Output(json_mode=getattr(arguments, "json", False))
+    # what libraries print (Ray repeats its node's warnings) must not stand between JSON lines
+    others = redirect_stdout(sys.stderr) if out.json_mode else nullcontext()
     try:
-        arguments.function(arguments, out)
+        with others:
+            arguments.function(arguments, out)
     except AlchemyError as error:
         out.close()
         if out.json_mode:

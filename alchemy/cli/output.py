@@ -15,27 +15,32 @@ class Output:
 
     def __init__(self, json_mode: bool = False) -> None:
         self.json_mode = json_mode
+        self._stream = sys.stdout
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 
     def line(self, text: str = "", **fields: Any) -> None:
         """A line for people; with `--json` only the fields are written, if there are any."""
         if not self.json_mode:
-            print(text, flush=True)
+            print(text, file=self._stream, flush=True)
         elif fields:
-            print(json.dumps(fields, ensure_ascii=False, default=str), flush=True)
+            self._json(fields)
 
     def result(self, value: Mapping[str, Any], text: str) -> None:
         """The outcome of a command."""
         if self.json_mode:
-            print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+            self._json(value)
         else:
-            print(text, flush=True)
+            print(text, file=self._stream, flush=True)
+
+    def _json(self, value: Mapping[str, Any]) -> None:
+        line = json.dumps(value, ensure_ascii=False, default=str)
+        print(line, file=self._stream, flush=True)
 
     def event(self, event: dict[str, Any]) -> None:
         """A progress event of a run."""
         if self.json_mode:
-            print(json.dumps(event, ensure_ascii=False, default=str), flush=True)
+            self._json(event)
             return
         name, stage = event["event"], event["stage"]
         if name == "run.started":

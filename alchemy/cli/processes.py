@@ -250,9 +250,6 @@ def ray_environment() -> dict[str, str]:
         "RAY_metrics_report_interval_ms": "2000",
         "RAY_TRAIN_V2_ENABLED": "1",
         "PYTHONSAFEPATH": "1",
-        # stages run side by side on the same cores: threads that spin at a barrier (OpenMP's
-        # default) take those cores from each other
-        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         # jobs find `data-alchemy` and workers the same interpreter
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }

@@ -154,6 +154,8 @@ class S3Lake:
             )
             for page in pages:
                 for item in page.get("Contents", ()):
+                    if item["Key"].endswith("/"):  # a console's or file system's "folder"
+                        continue
                     yield LakeObject(item["Key"][len(self._prefix) :], item["Size"])
 
     def exists(self, key: str) -> bool:

@@ -49,13 +49,12 @@ class Place:
         return f"http://127.0.0.1:{self.env['ALCHEMY_PORT']}"
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start one of our console scripts and read its output line by line."""
+        """Start one of our console scripts and read its standard output line by line."""
         return subprocess.Popen(
             [str(BIN / words[0]), *words[1:]],
             cwd=self.root,
             env=self.env,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
         )
 

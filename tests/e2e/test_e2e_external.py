@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,25 +40,24 @@ def ray_head(tmp_path: Path) -> Iterator[dict[str, str]]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(f"http://127.0.0.1:{dashboard}/", timeout=2)
-            break
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    yield {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "token"}
-    process.terminate()
     try:
-        process.wait(30)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                httpx.get(f"http://127.0.0.1:{dashboard}/", timeout=2)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.5)
+        yield {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "token"}
     finally:
-        try:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        process.wait(10)
 
 
-@pytest.mark.unproven
 @pytest.mark.timeout(1500)
 def test_the_loop_runs_on_s3_redis_and_ray_of_others(
     new_place: Callable[..., Any],

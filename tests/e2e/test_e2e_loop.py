@@ -87,7 +87,6 @@ def test_a_ray_job_runs_the_same_command(app: Any) -> None:
     assert "/no/such.csv" in failed.stdout + failed.stderr
 
 
-@pytest.mark.unproven
 @pytest.mark.timeout(1500)
 def test_a_killed_pipeline_resumes_after_the_last_receipt_with_the_same_result(
     app: Any, new_place: Callable[..., Any], tmp_path: Path

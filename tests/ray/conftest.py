@@ -23,14 +23,3 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
-
-
-_UNPROVEN = ("test_evaluator.py", "test_knowledge_deployment.py", "test_trainer.py")
-"""Each passed alone; their behaviour after the Spark tests in one cluster is not yet seen."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.name in _UNPROVEN:
-            item.add_marker(pytest.mark.unproven)

@@ -145,7 +145,7 @@ def test_a_killed_worker_resumes_and_ends_with_the_same_adapter(
 
     thread = threading.Thread(target=work)
     thread.start()
-    _wait_for_step(sink, 60)
+    _wait_for_checkpoint(lake, "run-killed")
     os.kill(_train_workers()[0].pid, signal.SIGKILL)
     thread.join(180)
     receipt = result[0]
@@ -168,14 +168,15 @@ def test_a_wrong_target_module_fails_at_once_with_its_reason(
     assert caught.value.code is ErrorCode.CONFIG_INVALID
 
 
-def _wait_for_step(sink: Any, step: int) -> None:
+def _wait_for_checkpoint(lake: LocalLake, run_id: str) -> None:
+    """Until Ray Train has recorded a checkpoint; it looks for new ones every two seconds."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        events = ray.get(sink.events.remote())
-        if any(e["event"] == "train.step" and e["step"] >= step for e in events):
+        kept = lake.list(f"runs/{run_id}/train/checkpoints/")
+        if any(item.key.endswith("checkpoint_manager_snapshot.json") for item in kept):
             return
-        time.sleep(0.05)
-    raise TimeoutError(f"training did not reach step {step}")
+        time.sleep(0.02)
+    raise TimeoutError(f"{run_id} kept no checkpoint")
 
 
 def _train_workers() -> list[psutil.Process]:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import boto3
 import pytest
 from pydantic import SecretStr
 
@@ -55,6 +56,21 @@ def test_s3_lists_more_than_one_page(lake: Lake) -> None:
     for number in range(1005):
         lake.write(f"many/{number:05d}", b"")
     assert len(list(lake.list("many/"))) == 1005
+
+
+def test_folders_made_by_an_s3_console_are_no_objects(s3_settings: LakeSettings) -> None:
+    prefix = f"t/{uuid.uuid4().hex}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_settings.s3_endpoint,
+        region_name=s3_settings.s3_region,
+        aws_access_key_id=s3_settings.s3_access_key.get_secret_value(),
+        aws_secret_access_key=s3_settings.s3_secret_key.get_secret_value(),
+    )
+    client.put_object(Bucket=s3_settings.s3_bucket, Key=f"{prefix}/raw/jira/", Body=b"")
+    lake = open_lake(s3_settings.model_copy(update={"s3_prefix": prefix}))
+    lake.write("raw/jira/a.json", b"{}")
+    assert [item.key for item in lake.list("raw/")] == ["raw/jira/a.json"]
 
 
 def test_on_s3_of_eight_creators_one_wins(lake: Lake) -> None:
