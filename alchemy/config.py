@@ -93,6 +93,21 @@ class CleaningSettings(_Section):
     """A longer record goes to quarantine instead of into memory."""
 
 
+class SyncSettings(_Section):
+    """What the Cleaner reads again, and with which engine; shapes the time, not the result."""
+
+    engine: Literal["auto", "spark", "ray"] = "auto"
+    """`auto`: Spark for a first wash and for much that is new, Ray tasks for small increments."""
+    spark_above_mb: int = Field(default=32, ge=0)
+    """Raw MB to read from which a Spark session pays (starting one costs 40 CPU-seconds)."""
+    max_vanished_share: float = Field(default=0.3, ge=0, le=1)
+    """A wash stops when more of a source's records than this share are gone at once."""
+    min_vanished: int = Field(default=20, ge=1)
+    """Fewer vanished records never stop it."""
+    full: bool = False
+    """Read everything, whatever is known of the last wash."""
+
+
 class QuantSettings(_Section):
     """Profile, contract, features and selection."""
 
@@ -280,6 +295,7 @@ class Settings(_Section):
     ray: RaySettings = RaySettings()
     spark: SparkSettings = SparkSettings()
     cleaning: CleaningSettings = CleaningSettings()
+    sync: SyncSettings = SyncSettings()
     quant: QuantSettings = QuantSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     training: TrainingSettings = TrainingSettings()

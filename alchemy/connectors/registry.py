@@ -14,10 +14,18 @@ from alchemy.config import Settings
 from alchemy.connectors import confluence, database, documents, git_pr, jira
 from alchemy.connectors.feedback import PREFIX, read_feedback
 from alchemy.connectors.records import JSON_LINES, Outcome, RawUnit, Reader
-from alchemy.protocols import Lake, LakeObject
+from alchemy.protocols import Lake, LakeObject, RawObject
 from alchemy.types import Quarantined, digest_of, text_digest
 
-__all__ = ["READERS", "RawUnit", "plan_units", "raw_digest", "read_unit"]
+__all__ = [
+    "READERS",
+    "RawUnit",
+    "object_units",
+    "plan_units",
+    "raw_digest",
+    "raw_objects",
+    "read_unit",
+]
 
 READERS: Mapping[str, Mapping[str, Reader]] = {
     "jira": jira.READERS,
@@ -37,7 +45,7 @@ def plan_units(lake: Lake, settings: Settings, max_bytes: int = 4 << 20) -> list
     JSON Lines objects larger than `max_bytes` are cut at line ends, databases into their tables.
     The sum of all units' records does not depend on `max_bytes`.
     """
-    return [unit for item in lake.list(_RAW) for unit in _units(lake, item, max_bytes)]
+    return [unit for item in lake.list(_RAW) for unit in object_units(lake, item, max_bytes)]
 
 
 def read_unit(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
@@ -60,24 +68,29 @@ def read_unit(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome
     yield Quarantined(unit.source, unit.key, "file", reason)
 
 
+def raw_objects(lake: Lake) -> Iterator[RawObject]:
+    """Every object under `raw/` with its sha256, in key order; reads them all."""
+    for item in lake.list(_RAW):
+        digest = hashlib.sha256()
+        for piece in lake.stream(item.key):
+            digest.update(piece)
+        yield RawObject(item.key, item.size, digest.hexdigest())
+
+
 def raw_digest(lake: Lake) -> str:
     """Digest of everything raw and of all approved feedback: names a run.
 
     Feedback that nobody approved teaches nothing, so it starts no run.
     """
-    digests: dict[str, str] = {}
-    for item in lake.list(_RAW):
-        digest = hashlib.sha256()
-        for piece in lake.stream(item.key):
-            digest.update(piece)
-        digests[item.key] = digest.hexdigest()
+    digests = {item.key: item.sha256 for item in raw_objects(lake)}
     for rating in read_feedback(lake):
         if rating.status == "approved":
             digests[f"{PREFIX}{rating.id}"] = text_digest(rating.to_json())
     return digest_of(digests)
 
 
-def _units(lake: Lake, item: LakeObject, max_bytes: int) -> Iterator[RawUnit]:
+def object_units(lake: Lake, item: LakeObject, max_bytes: int) -> Iterator[RawUnit]:
+    """Units covering one raw object; a function of its key and content."""
     source, slash, _ = item.key.removeprefix(_RAW).partition("/")
     source = source if slash else "unknown"
     suffix = PurePosixPath(item.key).suffix.lower()
