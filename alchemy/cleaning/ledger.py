@@ -128,6 +128,25 @@ def publish_ledger(lake: Lake, run_id: str) -> None:
                 raise
 
 
+def drop_replaced(lake: Lake, last: Ledger | None, now: Ledger) -> int:
+    """Delete parts that only the ledger before knew: what vanished is not kept; how many objects.
+
+    An interrupted wash of raw data that changed meanwhile may leave parts that no ledger names.
+    """
+    if last is None:
+        return 0
+    used = {_object_root(unit.root) for entry in now.entries.values() for unit in entry.units}
+    old = {_object_root(unit.root) for entry in last.entries.values() for unit in entry.units}
+    keys = [item.key for root in sorted(old - used) for item in lake.list(f"{root}/")]
+    for key in keys:
+        lake.delete(key)
+    return len(keys)
+
+
+def _object_root(unit_root: str) -> str:
+    return unit_root.rpartition("/")[0]
+
+
 @dataclass(frozen=True)
 class Planned:
     """Which units there are, and which of them must be read.

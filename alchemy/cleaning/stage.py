@@ -122,6 +122,7 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             counts=counts | changed,
         )
         ledger.publish_ledger(lake, context.run_id)
+        ledger.drop_replaced(lake, last, now)
         return receipt
     finally:
         _clear_quietly(lake, f"{prefix}/parts")

@@ -221,3 +221,19 @@ def test_damaged_files_of_the_last_wash_are_not_copied_from(
     second = company.wash()
     assert second.events["wash.chunk"]["reused"] == 0
     assert second.bytes_by_name() == expected
+
+
+def test_parts_of_what_vanished_are_deleted(
+    tmp_path: Path, files: dict[str, list[Document | str]]
+) -> None:
+    company = company_of(tmp_path, files)
+    company.wash()
+    company.remove("f0")
+    washed = company.wash()
+    kept = {path.parents[1] for path in tmp_path.glob("washed/*/*/*/done.json")}
+    named = {
+        (tmp_path / unit["root"]).parent
+        for line in washed.lines("ledger.jsonl")[1:]
+        for unit in line["units"]
+    }
+    assert kept == named and len(named) == 2
