@@ -147,8 +147,10 @@ class _Packer:
 
     def turn_page(self, block: _Block) -> Iterator[_Span]:
         """Close the open chunk when the block is on a later page."""
-        if self._open and not self._only_headings and (
-            self._text.find(PAGE_BREAK, self._open[1], block.start) >= 0
+        if (
+            self._open
+            and not self._only_headings
+            and (self._text.find(PAGE_BREAK, self._open[1], block.start) >= 0)
         ):
             yield self._close()
 
