@@ -15,8 +15,8 @@ from alchemy.connectors.pdf_layout import page_texts, study
 from alchemy.connectors.pdf_lines import PageLines, page_lines
 
 _STREAM = re.compile(rb"\bstream\r?\n")
-_INFLATED_RATIO = 16
-_PIECE = 1 << 20
+_INFLATED_RATIO = 8
+_STEP, _PIECE = 1 << 16, 1 << 20
 _TAIL = 2048
 _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+-])(\d\d)'?(\d\d)?|Z)?")
 _NO_TITLE = re.compile(
@@ -30,7 +30,7 @@ def read_pdf(raw: bytes, max_bytes: int) -> Content:
     """The document of a PDF; its pages are divided by `PAGE_BREAK`.
 
     Args:
-        max_bytes: the largest text; one stream of the file may inflate to 16 times as much.
+        max_bytes: the largest text; one stream of the file may inflate to 8 times as much.
 
     Raises:
         BadRecord: no PDF, damaged, encrypted, too large, or nothing but pictures.
@@ -80,13 +80,18 @@ def _inflated(data: bytes | memoryview, limit: int) -> tuple[bytes, int]:
     if len(data) < 2 or data[0] & 0x0F != 8 or (data[0] << 8 | data[1]) % 31:
         return b"", 0  # not a zlib stream
     inflate = zlib.decompressobj()
-    head, size = b"", 0
+    head, tail, size, at = b"", b"", 0, 0
     try:
-        while not inflate.eof and size <= limit and data:
-            piece = inflate.decompress(data, _PIECE)
+        while not inflate.eof and size <= limit:
+            if not tail:  # in steps, since what follows the stream would be copied every time
+                tail = bytes(data[at : at + _STEP])
+                at += _STEP
+                if not tail:
+                    break
+            piece = inflate.decompress(tail, _PIECE)
+            tail = inflate.unconsumed_tail
             head = head or piece
             size += len(piece)
-            data = inflate.unconsumed_tail
     except zlib.error:
         pass
     return head, size
@@ -94,10 +99,10 @@ def _inflated(data: bytes | memoryview, limit: int) -> tuple[bytes, int]:
 
 def _pages(pdf: Any, max_bytes: int) -> Iterator[PageLines]:
     """Page by page: the parser keeps everything of a page until it is closed."""
-    wanted = pdf.doc.catalog.get("Pages")
     from pdfminer.pdftypes import resolve1
 
-    wanted = resolve1(resolve1(wanted).get("Count")) if wanted else None
+    tree = resolve1(pdf.doc.catalog.get("Pages"))
+    wanted = resolve1(tree.get("Count")) if isinstance(tree, dict) else None
     if isinstance(wanted, int) and wanted > len(pdf.pages):
         raise BadRecord(f"damaged: {len(pdf.pages)} of {wanted} pages are readable")
     size = 0

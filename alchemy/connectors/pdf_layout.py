@@ -27,6 +27,8 @@ _SENTENCE_END = re.compile(r"[.:;!?。！？；：][\"'”’)\]]*$")
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _HAN_END, _HAN_START = re.compile(f"[{_HAN}，。、；：]$"), re.compile(f"^[{_HAN}，。、；：]")
 _HYPHEN = re.compile(r"(\w+)[-\u2010]$")
+_HALF_AT_START = re.compile(r"^\w+")
+_WORD = re.compile(r"\w+(?:-\w+)*")
 _MARKUP = re.compile(r"^(?=#{1,6}\s|`{3}|~{3}|\||>\s)", re.M)
 
 _Item: TypeAlias = Line | Ruled
@@ -55,9 +57,13 @@ def study(pages: Sequence[PageLines]) -> Layout:
     edges: Counter[str] = Counter()
     vocabulary: set[str] = set()
     for page in pages:
+        broken = False
         for line in page.lines:
             chars[line.size] += len(line.text)
-            vocabulary.update(re.findall(r"\w+(?:-\w+)*", line.text.lower()))
+            # the halves of a broken word are no words
+            text = _HALF_AT_START.sub("", line.text) if broken else line.text
+            broken = bool(_HYPHEN.search(line.text))
+            vocabulary.update(_WORD.findall(_HYPHEN.sub("", text).lower()))
         edges.update({_shape(line) for line in _edge_lines(page)})
     body = max(chars, key=lambda size: (chars[size], -size), default=0.0)
     # a size that most of a page is set in is no heading's

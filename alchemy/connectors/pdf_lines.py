@@ -16,6 +16,8 @@ _RULE = 2.5
 _CURRENCY = re.compile(r"(?:US|C|A)?[$€£¥]\s*\(?")
 _VALUE_END = re.compile(r"[\d)%—–]$")
 _CLOSING = re.compile(r"\)?\s*(?:%|pts?\.?|ppts?|x)?\s*\)?")
+_CID_BULLET = "(cid:127)"
+"""The bullet of the standard fonts where a font names no characters; ReportLab writes it so."""
 _BOLD = re.compile(r"bold|black|heavy|demi", re.I)
 
 
@@ -212,7 +214,7 @@ def _segment(words: Sequence[Any]) -> Segment:
     return Segment(
         words[0]["x0"],
         words[-1]["x1"],
-        " ".join(word["text"] for word in words),
+        " ".join(word["text"] for word in words).replace(_CID_BULLET, "•"),
         min(word["top"] for word in words),
         max(word["bottom"] for word in words),
         size,
