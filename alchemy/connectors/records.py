@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 from alchemy.config import Settings
@@ -51,6 +52,13 @@ class Item:
     position: str
     value: Any = None
     problem: str = ""
+
+
+def suffix_of(key: str, known: Iterable[str]) -> str:
+    """The longest of the known suffixes the key ends with (`.tar.gz`), else its last suffix."""
+    name = key.rpartition("/")[2].lower()
+    found = [suffix for suffix in known if name.endswith(suffix) and name != suffix]
+    return max(found, key=len, default=PurePosixPath(name).suffix)
 
 
 def build_documents(

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 
 from alchemy.config import Settings
 from alchemy.connectors import confluence, database, documents, git_pr, jira
 from alchemy.connectors.feedback import PREFIX, read_feedback
-from alchemy.connectors.records import JSON_LINES, Outcome, RawUnit, Reader
+from alchemy.connectors.records import JSON_LINES, Outcome, RawUnit, Reader, suffix_of
 from alchemy.protocols import Lake, LakeObject
 from alchemy.types import Quarantined, digest_of, text_digest
 
@@ -49,7 +48,7 @@ def read_unit(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome
         AlchemyError: the lake cannot give the object.
     """
     readers = READERS.get(unit.source)
-    suffix = PurePosixPath(unit.key).suffix.lower()
+    suffix = suffix_of(unit.key, readers or ())
     if readers is None:
         reason = f"no connector for source {unit.source!r}"
     elif suffix not in readers:
@@ -80,7 +79,7 @@ def raw_digest(lake: Lake) -> str:
 def _units(lake: Lake, item: LakeObject, max_bytes: int) -> Iterator[RawUnit]:
     source, slash, _ = item.key.removeprefix(_RAW).partition("/")
     source = source if slash else "unknown"
-    suffix = PurePosixPath(item.key).suffix.lower()
+    suffix = suffix_of(item.key, READERS.get(source, ()))
     if suffix in JSON_LINES and suffix in READERS.get(source, {}) and item.size > max_bytes:
         yield from _line_units(lake, source, item.key, max_bytes)
     elif source == "database" and suffix in database.SUFFIXES:
