@@ -28,7 +28,8 @@ class RawUnit(JsonRecord):
 
     Attributes:
         key: lake key of the object.
-        start, end: byte range of whole lines in a JSON Lines object; `end` None is its end.
+        start, end: byte range of whole lines in a JSON Lines object, of an archive the numbers of
+            its members; `end` None is the object's end.
         line: 1-based number of the line at `start`.
         part: table of a database object.
     """

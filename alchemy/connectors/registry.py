@@ -10,7 +10,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from alchemy.config import Settings
-from alchemy.connectors import confluence, database, documents, git_pr, jira
+from alchemy.connectors import (
+    archive,
+    archive_members,
+    confluence,
+    database,
+    documents,
+    git_pr,
+    jira,
+)
 from alchemy.connectors.feedback import PREFIX, read_feedback
 from alchemy.connectors.records import JSON_LINES, Outcome, RawUnit, Reader, suffix_of
 from alchemy.protocols import Lake, LakeObject
@@ -18,12 +26,22 @@ from alchemy.types import Quarantined, digest_of, text_digest
 
 __all__ = ["READERS", "RawUnit", "plan_units", "raw_digest", "read_unit"]
 
-READERS: Mapping[str, Mapping[str, Reader]] = {
+_SOURCES: Mapping[str, Mapping[str, Reader]] = {
     "jira": jira.READERS,
     "git_pr": git_pr.READERS,
     "confluence": confluence.READERS,
     "documents": documents.READERS,
     "database": database.READERS,
+}
+
+
+def _read_archive(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
+    return archive.read_archive(lake, unit, settings, _SOURCES, read_unit)
+
+
+READERS: Mapping[str, Mapping[str, Reader]] = {
+    **_SOURCES,
+    "archive": dict.fromkeys(archive_members.FORMS, _read_archive),
 }
 """Source → file suffix → reader."""
 
@@ -33,10 +51,10 @@ _RAW = "raw/"
 def plan_units(lake: Lake, settings: Settings, max_bytes: int = 4 << 20) -> list[RawUnit]:
     """Units covering every object under `raw/`, in key order.
 
-    JSON Lines objects larger than `max_bytes` are cut at line ends, databases into their tables.
-    The sum of all units' records does not depend on `max_bytes`.
+    JSON Lines objects larger than `max_bytes` are cut at line ends, databases into their tables,
+    large archives into ranges of members. The sum of all units' records does not depend on `max_bytes`.
     """
-    return [unit for item in lake.list(_RAW) for unit in _units(lake, item, max_bytes)]
+    return [unit for item in lake.list(_RAW) for unit in _units(lake, item, settings, max_bytes)]
 
 
 def read_unit(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
@@ -76,7 +94,7 @@ def raw_digest(lake: Lake) -> str:
     return digest_of(digests)
 
 
-def _units(lake: Lake, item: LakeObject, max_bytes: int) -> Iterator[RawUnit]:
+def _units(lake: Lake, item: LakeObject, settings: Settings, max_bytes: int) -> Iterator[RawUnit]:
     source, slash, _ = item.key.removeprefix(_RAW).partition("/")
     source = source if slash else "unknown"
     suffix = suffix_of(item.key, READERS.get(source, ()))
@@ -85,6 +103,8 @@ def _units(lake: Lake, item: LakeObject, max_bytes: int) -> Iterator[RawUnit]:
     elif source == "database" and suffix in database.SUFFIXES:
         for table in database.table_names(lake, item.key) or [""]:
             yield RawUnit(source, item.key, part=table)
+    elif source == "archive" and suffix in READERS[source]:
+        yield from archive.plan(lake, item, settings, max_bytes)
     else:
         yield RawUnit(source, item.key)
 
