@@ -96,6 +96,8 @@ def read_dump(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome
             yield Quarantined(unit.source, unit.key, f"line {line}", reason)
         try:
             with _opened(path) as connection:
+                if not loaded.tables:
+                    raise BadRecord("the dump defines no tables")
                 for name in sorted(loaded.tables):
                     position = f"table {name}"
                     yield from _table_outcomes(

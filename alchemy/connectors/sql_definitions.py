@@ -125,6 +125,8 @@ class Definitions:
         for part in schema.expressions:
             if isinstance(part, exp.ColumnDef):
                 self._column(table, part)
+            elif isinstance(part, exp.Identifier | exp.Column):  # SQLite needs no type
+                table.columns.append(Column(part.name))
             else:
                 self._constraint(table, part)
         return table
@@ -243,7 +245,8 @@ def _declared(kind: Any, dialect: str) -> tuple[str, Callable[[Any], Any] | None
     if name in ("TIME", "TIMETZ"):
         return "TIME", None
     if name in _BINARY:
-        return "BLOB", bytea if dialect == "postgres" else _encoded
+        # SQLite keeps text in such a column as text
+        return "BLOB", {"postgres": bytea, "mysql": _encoded}.get(dialect)
     if name == "ARRAY":
         element = _declared(kind.expressions[0], dialect)[0] if kind.expressions else "TEXT"
         numeric, boolean = Column("", element).numeric, Column("", element).boolean

@@ -63,21 +63,27 @@ def load_dump(
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN;")
-        loader: _Loader | None = None
+        broken: list[str] = []
+        splitter = Splitter(decode(_whole(pieces, broken)), max_record_bytes)
+        loader = _Loader(connection, splitter.dialect, max_record_bytes)
         line = 1
-        try:
-            splitter = Splitter(decode(pieces), max_record_bytes)
-            loader = _Loader(connection, splitter.dialect, max_record_bytes)
-            for piece in splitter.pieces():
-                line = piece.line
-                yield from loader.read(piece)
-        except BadRecord as error:  # the compressed stream broke
-            yield line, f"{error}; the rest was not read"
-        if loader is not None:
-            loader.finish(loaded)
+        for piece in splitter.pieces():
+            line = piece.line
+            yield from loader.read(piece)
+        for reason in broken:
+            yield line, f"{reason}; the rest was not read"
+        loader.finish(loaded)
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def _whole(pieces: Iterator[bytes], broken: list[str]) -> Iterator[bytes]:
+    """The pieces up to where a compressed stream breaks; why goes to `broken`."""
+    try:
+        yield from pieces
+    except BadRecord as error:
+        broken.append(str(error))
 
 
 class _Loader:
