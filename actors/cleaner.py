@@ -50,7 +50,7 @@ def wash(context: StageContext) -> Receipt:
 
     for session in range(1, _SESSIONS + 1):
         try:
-            return stage.run(context, raw_data(), partial(open_engine, context))
+            return stage.run(context, raw_data(context.settings), partial(open_engine, context))
         except SparkFailed as error:
             if session == _SESSIONS:
                 raise
@@ -59,13 +59,14 @@ def wash(context: StageContext) -> Receipt:
     raise AssertionError("unreachable")
 
 
-def raw_data() -> RawData:
+def raw_data(settings: Settings) -> RawData:
     """The raw data as the connectors read it."""
     from alchemy.cleaning.plan import RawData
     from alchemy.cleaning.stage import UNIT_BYTES
     from alchemy.connectors.registry import object_units, raw_objects, read_unit
 
-    return RawData(raw_objects, partial(object_units, max_bytes=UNIT_BYTES), read_unit)
+    units = partial(object_units, settings=settings, max_bytes=UNIT_BYTES)
+    return RawData(raw_objects, units, read_unit)
 
 
 @contextmanager

@@ -59,6 +59,7 @@ _SHAPING = (
     "model_c",
     "model_d",
     "cleaning",
+    "archives",
     "quant",
     "synthesis",
     "training",

@@ -193,7 +193,7 @@ def _stage(raw: Path, engine: str, opener: Callable[[Any], Any]) -> dict[str, An
         )
         lake = open_lake(settings.lake)
         context = StageContext("run", "wash", settings, lake, Path(place) / "scratch")
-        receipt = stage.run(context, cleaner.raw_data(), opener)
+        receipt = stage.run(context, cleaner.raw_data(context.settings), opener)
         return {"kept": receipt.rows, "chunks": int(receipt.counts["chunks"])}
 
 

@@ -75,8 +75,8 @@ class Ledger:
 
 def reading_digest(settings: Settings, unit_bytes: int) -> str:
     """Changes with everything but the raw data that a unit's parts depend on."""
-    cleaning = settings.cleaning.model_dump_json()
-    return text_digest(_FORMAT, alchemy.__version__, cleaning, str(unit_bytes))[:16]
+    shaping = (settings.cleaning.model_dump_json(), settings.archives.model_dump_json())
+    return text_digest(_FORMAT, alchemy.__version__, *shaping, str(unit_bytes))[:16]
 
 
 def finishing_digest(settings: Settings, unit_bytes: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from alchemy.cli import add_command
 from alchemy.cli.cluster import ray_cluster
+from alchemy.cli.lake import pull_databases, upload_tree
 from alchemy.cli.output import Output, receipt_line
 from alchemy.cli.processes import State, ray_environment
 from alchemy.config import Settings, load_settings
@@ -173,6 +174,7 @@ def ingest(arguments: argparse.Namespace, out: Output) -> None:
     """Wash, and as far as asked."""
     settings = _settings(arguments)
     _upload(arguments, settings, out)
+    pull_databases(settings, out)
     targets = [_INGEST_TARGETS[arguments.stage]]
     if arguments.synthesis or arguments.stage == "all":
         targets.append("refine")
@@ -183,13 +185,13 @@ def sync(arguments: argparse.Namespace, out: Output) -> None:
     """What changed, as far as answers: index it and make it live, train nothing."""
     settings = _settings(arguments)
     _upload(arguments, settings, out)
+    pull_databases(settings, out)
     run_stages(settings, ("refresh",), out)
 
 
 def _upload(arguments: argparse.Namespace, settings: Settings, out: Output) -> None:
     if not arguments.input:
         return
-    from alchemy.cli.lake import upload_tree
     from alchemy.stores import open_lake
 
     source = Path(arguments.input)
@@ -252,7 +254,9 @@ def evaluate(arguments: argparse.Namespace, out: Output) -> None:
 
 def full_cycle(arguments: argparse.Namespace, out: Output) -> None:
     """Everything, ending with the live pointer moved."""
-    run_stages(_settings(arguments), ("release",), out)
+    settings = _settings(arguments)
+    pull_databases(settings, out)
+    run_stages(settings, ("release",), out)
 
 
 def schedule(arguments: argparse.Namespace, out: Output) -> None:
@@ -263,6 +267,7 @@ def schedule(arguments: argparse.Namespace, out: Output) -> None:
     while True:
         began = time.monotonic()
         try:
+            pull_databases(settings, out)
             run_stages(settings, ("release",), out)
         except AlchemyError as error:
             out.close()

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 from alchemy.config import Settings
@@ -27,7 +28,8 @@ class RawUnit(JsonRecord):
 
     Attributes:
         key: lake key of the object.
-        start, end: byte range of whole lines in a JSON Lines object; `end` None is its end.
+        start, end: byte range of whole lines in a JSON Lines object, of an archive the numbers of
+            its members; `end` None is the object's end.
         line: 1-based number of the line at `start`.
         part: table of a database object.
     """
@@ -51,6 +53,13 @@ class Item:
     position: str
     value: Any = None
     problem: str = ""
+
+
+def suffix_of(key: str, known: Iterable[str]) -> str:
+    """The longest of the known suffixes the key ends with (`.tar.gz`), else its last suffix."""
+    name = key.rpartition("/")[2].lower()
+    found = [suffix for suffix in known if name.endswith(suffix) and name != suffix]
+    return max(found, key=len, default=PurePosixPath(name).suffix)
 
 
 def build_documents(

@@ -93,7 +93,7 @@ def wash_in_one_session(good: Settings, bad: Settings, scratch: Path) -> tuple[R
             yield SparkEngine(spark, order.job, no_progress)
 
         def wash(context: StageContext) -> Receipt:
-            return stage.run(context, cleaner.raw_data(), same_session)
+            return stage.run(context, cleaner.raw_data(context.settings), same_session)
 
         receipt = run_stage("wash", wash, good, "run1", None)
         try:
