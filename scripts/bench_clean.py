@@ -18,6 +18,8 @@ nothing else), start-up (cluster, session) apart; memory is the peak of the sum 
 sizes of its processes.
 """
 
+# pyright: reportMissingImports=false
+# (datatrove is installed only to be measured)
 from __future__ import annotations
 
 import argparse
