@@ -40,6 +40,7 @@ _ITEM = re.compile(r"^[ \t]*([*#]+[*#-]*|-)[ \t]+(\S.*)$")
 _INNER_ITEM = re.compile(r"^[ \t]*([*#-]+)[ \t]+(\S.*)$")
 _ROW = re.compile(r"^[ \t]*\|.*$")
 _RULE = re.compile(r"^[ \t]*-{4,}[ \t]*$")
+_ROW_LINES = 50
 _FOLDED_BLANK = re.compile(r" {4,}")
 _FOLDED_LINE = re.compile(
     r" {2,3}(?=h[1-6]\.[ \w]|[*#]{1,6} \S|- \S|\d{1,2}[.)] \S|bq\. |\|\||-{4,}(?: |$)|\{(?:quote|panel))"
@@ -47,7 +48,7 @@ _FOLDED_LINE = re.compile(
 _FOLDED_HEADING = re.compile(r"^([ \t]*h[1-6]\.[ \t]*\S.*?) {2,3}(?=\S)", re.M)
 _FOLDED_ROW = re.compile(r"(?<=\|) {2,3}(?=\|)")
 _CELL = re.compile(
-    r"((?:\{\{.*?\}\}|\[[^\[\]]*\]|![^!\s|]+\.\w{2,5}\|[^!|]*!|\\.|[^|])+)\|*",
+    r"((?:\{\{.{0,500}?\}\}|\[[^\[\]]{0,2000}\]|![^!\s|]{1,200}\.\w{2,5}\|[^!|]{0,200}!|\\.|[^|])+)\|*",
     re.S,
 )
 
@@ -58,17 +59,20 @@ def parse_wiki(text: str) -> tuple[Block, ...]:
     """Blocks of a Jira description or comment."""
     folded = "\n" not in text
     held: list[tuple[Block, ...]] = []
-    marked = ""
+    parts: list[str] = []
+    line = ""  # what stands on the current line before the next part
     for part, opening in _enclosed(text.replace("\0", ""), _VERBATIM):
         if opening is None:
             part = _unfolded(part) if folded else part
-            row = _ROW.match(marked[marked.rfind("\n") + 1 :])
             # what follows a closing tag on its line may begin a block of its own
-            marked += f"\n{part}" if held and not row and _starts(part.split("\n", 1)[0]) else part
+            if line and not _ROW.match(line) and _starts(part.split("\n", 1)[0]):
+                part = f"\n{part}"
         else:
-            marked += f"\0{len(held)}\0"
             held.append(_taken_out(opening, part))
-    return tuple(_prose(marked, held))
+            part = f"\0{len(held) - 1}\0"
+        parts.append(part)
+        line = part[part.rfind("\n") + 1 :] if "\n" in part else line[:200] + part
+    return tuple(_prose("".join(parts), held))
 
 
 def _unfolded(text: str) -> str:
@@ -254,7 +258,7 @@ def _row(lines: list[str], at: int) -> tuple[int, str]:
     """A row and the line after it: a cell may hold line ends, its row goes on to the next bar."""
     line = lines[at].strip()
     end = at + 1
-    while not line.endswith("|") and end < len(lines):
+    while not line.endswith("|") and end < min(len(lines), at + _ROW_LINES):
         if not lines[end].strip() or _starts(lines[end]):
             break
         line = f"{line}\n{lines[end].strip()}"
