@@ -13,6 +13,8 @@ from alchemy.config import load_settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
 
+_CHANGES = "raw/git_pr"
+
 
 def register(commands: Any) -> None:
     """Add the commands of this group."""
@@ -25,7 +27,11 @@ def register(commands: Any) -> None:
         "copy a file or a directory into the lake's raw area",
         "alchemy lake upload exports/jira --to raw/jira",
     )
-    parser.add_argument("path", help="file or directory; a directory's raw/ layout is kept")
+    parser.add_argument(
+        "path",
+        help="file or directory, whose raw/ layout is kept; a git repository with --to raw/git_pr "
+        "is sent as a bundle of all its branches and tags",
+    )
     parser.add_argument("--to", default="raw", metavar="KEY", help="lake prefix (default: raw)")
     parser = add_command(
         actions, "list", list_keys, "list lake objects", "alchemy lake list raw/jira"
@@ -46,7 +52,15 @@ def upload(arguments: argparse.Namespace, out: Output) -> None:
 
 
 def upload_tree(lake: Lake, path: Path, prefix: str) -> int:
-    """Upload a file or every file below a directory; how many were new or different."""
+    """Upload a file or every file below a directory; how many were new or different.
+
+    A git repository that goes to the changes' folder is sent as one bundle of its history.
+    """
+    if prefix == _CHANGES or prefix.startswith(f"{_CHANGES}/"):
+        from alchemy.connectors.git_repository import is_repository, upload_repository
+
+        if is_repository(path):
+            return int(upload_repository(lake, path, prefix))
     if path.is_file():
         files = [(f"{prefix}/{path.name}", path)]
     elif path.is_dir():
