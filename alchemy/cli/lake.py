@@ -13,6 +13,8 @@ from alchemy.config import Settings, load_settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
 
+_CHANGES = "raw/git_pr"
+
 
 def register(commands: Any) -> None:
     """Add the commands of this group."""
@@ -27,7 +29,8 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "path",
-        help="file, directory (its raw/ layout is kept) or SQLAlchemy URL of a database "
+        help="file, directory (its raw/ layout is kept), git repository (with --to raw/git_pr: a "
+        "bundle of all its branches and tags) or SQLAlchemy URL of a database "
         "(postgresql+psycopg://user:password@host/db)",
     )
     parser.add_argument(
@@ -84,7 +87,15 @@ def pull_databases(settings: Settings, out: Output) -> None:
 
 
 def upload_tree(lake: Lake, path: Path, prefix: str) -> int:
-    """Upload a file or every file below a directory; how many were new or different."""
+    """Upload a file or every file below a directory; how many were new or different.
+
+    A git repository that goes to the changes' folder is sent as one bundle of its history.
+    """
+    if prefix == _CHANGES or prefix.startswith(f"{_CHANGES}/"):
+        from alchemy.connectors.git_repository import is_repository, upload_repository
+
+        if is_repository(path):
+            return int(upload_repository(lake, path, prefix))
     if path.is_file():
         files = [(f"{prefix}/{path.name}", path)]
     elif path.is_dir():

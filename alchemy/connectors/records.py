@@ -167,12 +167,16 @@ def json_line_items(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[I
 
 
 def json_items(
-    lake: Lake, unit: RawUnit, settings: Settings, containers: Sequence[str]
+    lake: Lake,
+    unit: RawUnit,
+    settings: Settings,
+    containers: Sequence[str],
+    own: Sequence[str] = (),
 ) -> Iterator[tuple[Item, Mapping[str, Any]]]:
     """The records of a JSON object with the object around them.
 
     The object is a list of records, one record, or an envelope with the records under one of
-    `containers` (`issues`, `results`, …).
+    `containers` (`issues`, `results`, …). With one of the fields `own` it is a record.
     """
     whole = _attempt(
         "file",
@@ -184,7 +188,11 @@ def json_items(
     elif isinstance(value, list):
         for number, record in enumerate(value):
             yield Item(f"[{number}]", record), {}
-    elif isinstance(value, dict) and (name := next((c for c in containers if c in value), "")):
+    elif (
+        isinstance(value, dict)
+        and not any(field in value for field in own)
+        and (name := next((c for c in containers if c in value), ""))
+    ):
         if not isinstance(value[name], list):
             yield Item(name, problem=f"{name} is {type_name(value[name])}, not a list"), value
             return
