@@ -1,23 +1,39 @@
-"""Cleaner: owns a RayDP Spark session for the time of a wash."""
+"""Cleaner: washes the raw data, with a RayDP Spark session for as long as there is work for one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from actors.base import call, run_stage
 from actors.spark_session import spark_session
+from alchemy import logs
 from alchemy.config import Settings
+from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stage import StageContext
 from alchemy.types import Receipt
 
-UNIT_BYTES = 1 << 20
-"""Raw bytes of one task's reading: small enough to keep all cores busy to the end."""
+if TYPE_CHECKING:
+    from alchemy.cleaning.parts import Job
+    from alchemy.cleaning.plan import Engine, RawData, ReadUnit, UnitDone, UnitTask
+    from alchemy.cleaning.stage import Order
+
+_SESSIONS = 3
+"""Spark sessions in a wash: what was read before one died is not read again."""
+_INLINE_TASKS = 2
+"""So few units are read here sooner than in workers that must start first."""
+_READERS = 2
 
 
 @ray.remote
 class Cleaner:
-    """Reads, cleans, deduplicates and cuts everything raw."""
+    """Reads, cleans, deduplicates and cuts what changed in the raw data."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -28,13 +44,71 @@ class Cleaner:
 
 
 def wash(context: StageContext) -> Receipt:
-    """Plan the units, start Spark, run the stage, stop Spark."""
+    """Run the stage; when Spark dies, begin another session where the last one stopped."""
     from alchemy.cleaning import stage
-    from alchemy.connectors.registry import plan_units, read_unit
+    from alchemy.cleaning.spark import SparkFailed
 
-    units = plan_units(context.lake, context.settings, UNIT_BYTES)
+    for session in range(1, _SESSIONS + 1):
+        try:
+            return stage.run(context, raw_data(context.settings), partial(open_engine, context))
+        except SparkFailed as error:
+            if session == _SESSIONS:
+                raise
+            logs.get_logger().warning("wash.spark_failed", session=session, reason=str(error))
+            context.progress("wash.spark_failed", {"session": session})
+    raise AssertionError("unreachable")
+
+
+def raw_data(settings: Settings) -> RawData:
+    """The raw data as the connectors read it."""
+    from alchemy.cleaning.plan import RawData
+    from alchemy.cleaning.stage import UNIT_BYTES
+    from alchemy.connectors.registry import object_units, raw_objects, read_unit
+
+    units = partial(object_units, settings=settings, max_bytes=UNIT_BYTES)
+    return RawData(raw_objects, units, read_unit)
+
+
+@contextmanager
+def open_engine(context: StageContext, order: Order) -> Iterator[Engine]:
+    """The engine that was asked for, for the time of the `with` block."""
+    from alchemy.cleaning.local import LocalEngine
+    from alchemy.cleaning.spark import SparkEngine
+
+    if order.name == "ray":
+        yield LocalEngine(order.job, read_on_ray, order.previous)
+        return
     with spark_session(context.settings.spark, context.scratch) as spark:
-        return stage.run(context, spark, units, read_unit)
+        yield SparkEngine(spark, order.job, context.progress)
+
+
+def read_on_ray(job: Job, read_unit: ReadUnit, tasks: Sequence[UnitTask]) -> Iterable[UnitDone]:
+    """Read units here when they are few, else spread over Ray tasks."""
+    from alchemy.cleaning.reading import read_task
+
+    if len(tasks) <= _INLINE_TASKS:
+        return [read_task(job, read_unit, task) for task in tasks]
+    shares = [tasks[reader::_READERS] for reader in range(_READERS)]
+    try:
+        done = ray.get([_read_share.remote(job, read_unit, share) for share in shares])
+    except RayError as error:
+        typed = AlchemyError.unwrap(error)
+        if typed is not None:
+            raise typed from error
+        raise AlchemyError(
+            ErrorCode.STAGE_FAILED,
+            f"a reading task failed: {error}",
+            "Run the same command again; units that were read are not read again.",
+        ) from error
+    return [one for share in done for one in share]
+
+
+@ray.remote(num_cpus=0.5, max_retries=2)
+def _read_share(job: Job, read_unit: ReadUnit, tasks: Sequence[UnitTask]) -> list[UnitDone]:
+    from alchemy.cleaning.reading import read_task
+
+    logs.configure()
+    return [read_task(job, read_unit, task) for task in tasks]
 
 
 def start(settings: Settings, run_id: str, sink: ActorHandle | None) -> Receipt:

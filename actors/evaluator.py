@@ -12,7 +12,7 @@ from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.devices import use_cores
 from alchemy.models.registry import load_chat_model, load_embedder, load_generator
 from alchemy.models.weights import ADAPTER_WEIGHTS
-from alchemy.release import evaluate, stage
+from alchemy.release import evaluate, refresh, stage
 from alchemy.stage import StageContext
 from alchemy.stores.versions import read_manifest
 from alchemy.training.adapters import fetch_adapter
@@ -43,6 +43,26 @@ class Releaser:
     def run(self, run_id: str, sink: ActorHandle | None) -> Receipt:
         """See `alchemy.release.stage.run`."""
         return run_stage("release", stage.run, self._settings, run_id, sink)
+
+
+@ray.remote
+class Refresher:
+    """Stage "refresh": the live release with a new index."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self, run_id: str, sink: ActorHandle | None) -> Receipt:
+        """See `alchemy.release.refresh.run`."""
+        use_cores()
+        embedder = load_embedder(self._settings.model_b)
+        return run_stage(
+            "refresh",
+            lambda context: refresh.run(context, embedder),
+            self._settings,
+            run_id,
+            sink,
+        )
 
 
 def evaluate_run(context: StageContext) -> Receipt:
@@ -95,3 +115,8 @@ def start_evaluate(settings: Settings, run_id: str, sink: ActorHandle | None) ->
 def start_release(settings: Settings, run_id: str, sink: ActorHandle | None) -> Receipt:
     """Run the release stage in a Releaser actor of this run."""
     return call(Releaser, "releaser", settings, run_id, sink)
+
+
+def start_refresh(settings: Settings, run_id: str, sink: ActorHandle | None) -> Receipt:
+    """Run the refresh stage in a Refresher actor of this run."""
+    return call(Refresher, "refresher", settings, run_id, sink)

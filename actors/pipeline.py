@@ -32,6 +32,7 @@ RUNNERS: dict[str, Callable[..., Any]] = {
     "train": trainer.start,
     "evaluate": evaluator.start_evaluate,
     "release": evaluator.start_release,
+    "refresh": evaluator.start_refresh,
 }
 _POLL_S = 0.5
 _NAME_WAIT_S = 20.0
@@ -66,7 +67,8 @@ class Pipeline:
             for name, start in RUNNERS.items()
         }
         lake = open_lake(self._settings.lake)
-        return pipeline.run(lake, self._run_id, targets, runners, self.emit).to_dict()
+        again = ("wash",) if self._settings.sync.full else ()
+        return pipeline.run(lake, self._run_id, targets, runners, self.emit, again).to_dict()
 
 
 def execute(

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -91,6 +91,67 @@ class CleaningSettings(_Section):
     near_duplicate_jaccard: float = Field(default=0.85, gt=0, le=1)
     max_record_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """A longer record goes to quarantine instead of into memory."""
+
+
+class SyncSettings(_Section):
+    """What the Cleaner reads again, and with which engine; shapes the time, not the result."""
+
+    engine: Literal["auto", "spark", "ray"] = "auto"
+    """`auto`: Spark for a first wash and for much that is new, Ray tasks for small increments."""
+    spark_above_mb: int = Field(default=32, ge=0)
+    """Raw MB to read from which a Spark session pays (starting one costs 40 CPU-seconds)."""
+    max_vanished_share: float = Field(default=0.3, ge=0, le=1)
+    """A wash stops when more of a source's records than this share are gone at once."""
+    min_vanished: int = Field(default=20, ge=1)
+    """Fewer vanished records never stop it."""
+    full: bool = False
+    """Read everything, whatever is known of the last wash."""
+
+
+class DatabaseSource(_Section):
+    """One database that every run takes a snapshot of before it starts."""
+
+    name: str = Field(min_length=1, pattern=r"^[^/\\\x00-\x1f]+$")
+    """The snapshot is `raw/database/<name>.sqlite`, so the name is part of every row's id."""
+    url: SecretStr
+    """SQLAlchemy URL, e.g. `postgresql+psycopg://user:${DB_PASSWORD}@host/db`."""
+    tables: tuple[str, ...] = ()
+    """Only these (`table`, or `schema.table` outside the default schema); empty: all."""
+    exclude: tuple[str, ...] = ()
+    acl: tuple[str, ...] = ()
+    """Groups that may read its rows; empty: `cleaning.acl`. A row's own `acl` column wins."""
+    tenant: str = ""
+    """Empty: `cleaning.tenant`."""
+
+
+class SourcesSettings(_Section):
+    """Systems that are asked for their data, instead of exporting it themselves."""
+
+    databases: tuple[DatabaseSource, ...] = ()
+    connect_timeout_s: int = Field(default=15, ge=1)
+    """The drivers' own default waits minutes for a host that drops packets."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> SourcesSettings:
+        names = [database.name for database in self.databases]
+        if len(set(names)) < len(names):
+            raise ValueError("two databases have the same name; their snapshots would be one file")
+        return self
+
+
+class ArchiveSettings(_Section):
+    """How far an archive is unpacked; what is beyond a limit goes to quarantine."""
+
+    max_total_bytes: int = Field(default=64 << 30, ge=1024)
+    """Unpacked bytes of one archive, nested ones included: several times a 10 GB backup."""
+    max_member_bytes: int = Field(default=8 << 30, ge=1024)
+    """Unpacked bytes of one member; each is spooled to local disk before it is read."""
+    max_ratio: float = Field(default=200.0, gt=1)
+    """Unpacked bytes per packed byte: exports reach 30, logs 100, bombs 1000."""
+    max_members: int = Field(default=200_000, ge=1)
+    """Members of one archive: a directory of millions of names is held in memory."""
+    max_depth: int = Field(default=3, ge=1)
+    """Archives inside archives; 1 reads no nested ones. Real backups nest once or twice."""
 
 
 class QuantSettings(_Section):
@@ -280,7 +341,10 @@ class Settings(_Section):
     redis: RedisSettings = RedisSettings()
     ray: RaySettings = RaySettings()
     spark: SparkSettings = SparkSettings()
+    sources: SourcesSettings = SourcesSettings()
+    archives: ArchiveSettings = ArchiveSettings()
     cleaning: CleaningSettings = CleaningSettings()
+    sync: SyncSettings = SyncSettings()
     quant: QuantSettings = QuantSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     training: TrainingSettings = TrainingSettings()
@@ -396,7 +460,11 @@ def _readable(file: Path, error: ValidationError) -> AlchemyError:
         )
     section: Any = Settings
     for part in first["loc"][:-1]:
-        section = section.model_fields[str(part)].annotation
+        # an item of a list has the type inside `tuple[…, ...]`
+        if isinstance(part, int):
+            section = get_args(section)[0]
+        else:
+            section = section.model_fields[part].annotation
     unknown = str(first["loc"][-1])
     known = sorted(section.model_fields)
     near = difflib.get_close_matches(unknown, known, n=1)

@@ -38,6 +38,7 @@ class ErrorCode(Enum):
     REMOTE_FORBIDDEN = ("remote_forbidden", 403, False, 2)
     # work
     REDACTION_FAILED = ("redaction_failed", 500, False, 1)
+    VANISHED = ("vanished", 409, False, 1)
     DRIFT_STOP = ("drift_stop", 409, False, 1)
     GATE_REFUSED = ("gate_refused", 409, False, 1)
     STAGE_FAILED = ("stage_failed", 500, True, 1)

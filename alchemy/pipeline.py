@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +47,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("train", ("refine", "base")),
     Stage("evaluate", ("refine", "index", "train")),
     Stage("release", ("index", "train", "evaluate"), repeat=True),
+    Stage("refresh", ("index",), repeat=True),
 )
 _BY_NAME = {stage.name: stage for stage in STAGES}
 PARALLEL_STAGES = 2
@@ -58,6 +59,7 @@ _SHAPING = (
     "model_c",
     "model_d",
     "cleaning",
+    "archives",
     "quant",
     "synthesis",
     "training",
@@ -146,12 +148,14 @@ def run(
     targets: Iterable[str],
     runners: Mapping[str, Callable[[], Receipt]],
     progress: Callable[[str, str, dict[str, Any]], None],
+    again: Collection[str] = (),
 ) -> RunReport:
     """Run the targets and what they need; skip what verifies; store receipts and the report.
 
     Args:
         runners: stage name → function that does it (in an actor) and returns its receipt.
         progress: called with (stage, event, fields): `stage.started | reused | done | failed`.
+        again: stages to run although their receipts verify.
 
     Raises:
         AlchemyError: of the first stage that failed, after stages running beside it ended and
@@ -177,7 +181,7 @@ def run(
                 stage = ready[0]
                 waiting.remove(stage)
                 known = verified_receipt(lake, run_id, stage, report.receipts)
-                if known is not None and not stage.repeat:
+                if known is not None and not stage.repeat and stage.name not in again:
                     report.receipts[stage.name] = known
                     report.reused.append(stage.name)
                     progress(stage.name, "stage.reused", known.to_dict())

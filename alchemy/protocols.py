@@ -21,6 +21,13 @@ class LakeObject:
     size: int
 
 
+@dataclass(frozen=True)
+class RawObject(LakeObject):
+    """An object of the raw data with the sha256 of its content."""
+
+    sha256: str
+
+
 @runtime_checkable
 class Lake(Protocol):
     """Keyed blobs, local directory or S3. Keys use `/`, never start with it, never hold `..`.

@@ -325,6 +325,8 @@ class Xhtml:
                 return f"<strong>{text}</strong>"
             case "emphasis":
                 return f"<em>{text}</em>"
+            case "deleted":
+                return f"<s>{text}</s>"
             case "link":
                 return f'<a href="{escape(span.target)}">{text}</a>'
             case "image":

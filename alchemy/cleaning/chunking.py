@@ -6,17 +6,20 @@ items, tables, fenced code) are put together up to the budget. A block that is o
 cut at its own seams: code and tables between lines, prose between sentences, then between words. A
 word is never cut, and so neither is a version, an address or a URL; one that is over budget alone
 is cut only after commas, colons and the like, a URL not at all (but see `MAX_WORD_CHARS`).
+
+A form feed divides pages. No chunk holds text of two pages, except that a heading at the end of a
+page stays with the text that follows it; the chunk's page is the page of its text.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from alchemy.cleaning.text import fenced_spans
+from alchemy.cleaning.text import PAGE_BREAK, fenced_spans
 from alchemy.cleaning.tokens import TokenStarts
 from alchemy.types import Chunk, Document, text_digest
 
@@ -67,6 +70,8 @@ def chunk_document(document: Document, token_starts: TokenStarts, budget: int) -
         budget: tokens of a chunk's text; its title and section path come on top.
     """
     chunks: list[Chunk] = []
+    breaks = _page_breaks(document.text)
+    paged = bool(breaks or document.extra.get("pages"))
     for span in _spans(document.text, token_starts(document.text), budget):
         ordinal = len(chunks)
         chunk = Chunk(
@@ -82,6 +87,7 @@ def chunk_document(document: Document, token_starts: TokenStarts, budget: int) -
             start=span.start,
             end=span.end,
             heading_path=span.heading_path,
+            page=1 + bisect_right(breaks, span.end - 1) if paged else None,
             updated_at=document.updated_at,
         )
         chunks.append(replace(chunk, content_hash=text_digest(chunk.embedding_text())))
@@ -92,6 +98,7 @@ def _spans(text: str, starts: list[int], budget: int) -> Iterator[_Span]:
     packer = _Packer(text, starts, budget)
     path: list[tuple[int, str]] = []
     for block in _blocks(text):
+        yield from packer.turn_page(block)
         if block.kind == "heading" and packer.is_heading(block):
             yield from packer.end_section()
             while path and path[-1][0] >= block.level:
@@ -101,6 +108,10 @@ def _spans(text: str, starts: list[int], budget: int) -> Iterator[_Span]:
         else:
             yield from packer.add(block)
     yield from packer.end_section(last=True)
+
+
+def _page_breaks(text: str) -> list[int]:
+    return [match.start() for match in re.finditer(PAGE_BREAK, text)]
 
 
 class _Packer:
@@ -132,6 +143,15 @@ class _Packer:
     def end_section(self, last: bool = False) -> Iterator[_Span]:
         """Close the open chunk, unless it is a heading that waits for its text."""
         if self._open and (last or not self._only_headings):
+            yield self._close()
+
+    def turn_page(self, block: _Block) -> Iterator[_Span]:
+        """Close the open chunk when the block is on a later page."""
+        if (
+            self._open
+            and not self._only_headings
+            and (self._text.find(PAGE_BREAK, self._open[1], block.start) >= 0)
+        ):
             yield self._close()
 
     def add(self, block: _Block) -> Iterator[_Span]:
@@ -179,10 +199,24 @@ def _blocks(text: str) -> Iterator[_Block]:
     """Headings, fenced code, tables, list items and paragraphs, in order."""
     at = 0
     for start, end in fenced_spans(text):
-        yield from _plain_blocks(text, at, start)
-        yield _Block("code", start, start + len(text[start:end].rstrip("\n")))
+        for begin, stop in _pages(text, at, start):
+            yield from _plain_blocks(text, begin, stop)
+        for begin, stop in _pages(text, start, end):
+            code = text[begin:stop].strip("\n")
+            if code.strip():
+                begin = text.index(code, begin)
+                yield _Block("code", begin, begin + len(code))
         at = end
-    yield from _plain_blocks(text, at, len(text))
+    for begin, stop in _pages(text, at, len(text)):
+        yield from _plain_blocks(text, begin, stop)
+
+
+def _pages(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The parts between form feeds."""
+    while (cut := text.find(PAGE_BREAK, start, end)) >= 0:
+        yield start, cut
+        start = cut + 1
+    yield start, end
 
 
 def _plain_blocks(text: str, at: int, until: int) -> Iterator[_Block]:

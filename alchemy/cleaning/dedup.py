@@ -41,6 +41,8 @@ many before it, so that one boilerplate text costs linear, not quadratic time.""
 SUPERSEDED = "superseded"
 EXACT = "exact_duplicate"
 NEAR = "near_duplicate"
+FILTERED = "quality:"
+"""Begins the reason of a record that a quality filter removed."""
 
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
@@ -50,36 +52,33 @@ _MISS = 1e-6  # how often a pair at the threshold may be overlooked
 _CACHED_WORDS = 1 << 19
 
 
-@dataclass(frozen=True)
-class Signature:
-    """What duplicates are found by.
+def sign(document: Document, threshold: float) -> tuple[str, np.ndarray]:
+    """What duplicates of a cleaned document are found by.
 
-    Attributes:
-        exact: hex digest of scope and normalised text.
-        shingles: uint64[n], sorted, unique.
-        bands: int64[b]; two records that share a value are a candidate pair.
+    Returns:
+        Hex digest of scope and normalised text; and band keys, int64[b]: two records that share
+        one are a candidate pair. No bands for a record that is only compared exactly.
     """
-
-    exact: str
-    shingles: np.ndarray
-    bands: np.ndarray
-
-
-def sign(document: Document, threshold: float) -> Signature:
-    """The signature of a cleaned document; no bands for one that is only compared exactly."""
-    # a record that has only a title carries it as its text, too
-    parts = dict.fromkeys((document.title, document.text))
-    whole = "\n".join(parts).casefold()
+    whole = _whole(document)
     words = _WORD.findall(whole)
     scope = [document.tenant, *sorted(document.acl)]
     if len(words) < SHORT_WORDS:
         scope.append(document.source)
     exact = text_digest(*scope, " ".join(whole.split()))[:32]
-    shingles = shingle(words)
-    bands = np.empty(0, np.int64)
-    if len(shingles) and document.source not in EXACT_ONLY_SOURCES:
-        bands = band_keys(minhash(shingles), threshold, int(text_digest(*scope)[:16], 16))
-    return Signature(exact, shingles, bands)
+    if document.source in EXACT_ONLY_SOURCES or not words:
+        return exact, np.empty(0, np.int64)
+    least = minhash(shingle(words))
+    return exact, band_keys(least, threshold, int(text_digest(*scope)[:16], 16))
+
+
+def shingles_of(document: Document) -> np.ndarray:
+    """The set that near duplicates are compared by: uint64[n], sorted, unique."""
+    return shingle(_WORD.findall(_whole(document)))
+
+
+def _whole(document: Document) -> str:
+    # a record that has only a title carries it as its text, too
+    return "\n".join(dict.fromkeys((document.title, document.text))).casefold()
 
 
 def shingle(words: Sequence[str]) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Hand-offs between the steps of a wash: files under `processed/<run>/parts/` in the lake.
+"""Hand-offs between the steps of a wash: Parquet and JSON Lines objects in the lake.
 
-A task that is tried again writes the same name with the same content. Through the lake, and not
-through Spark's own storage, because an executor that dies takes that with it, and because the lake
-is the one place that every executor and the Cleaner can reach, on disk and on S3.
+What was read stays under `washed/`, named by its content; what is finished lies under
+`processed/<run>/parts/` until the final files are joined. A task that is tried again writes the
+same name with the same content. Through the lake, and not through Spark's own storage, because an
+executor that dies takes that with it, and because the lake is the one place that every executor and
+the Cleaner can reach, on disk and on S3.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alchemy.config import LakeSettings
+from alchemy.config import LakeSettings, Settings
 from alchemy.protocols import Lake
 from alchemy.stores import open_lake
 
@@ -41,6 +43,14 @@ class Parts:
     def key(self, name: str) -> str:
         """Lake key of a part."""
         return f"{self.root}/{name}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every step needs to know; travels to the executors."""
+
+    parts: Parts
+    settings: Settings
 
 
 def write_table(lake: Lake, key: str, table: pa.Table) -> None:

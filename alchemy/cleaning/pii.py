@@ -68,6 +68,7 @@ def redact(text: str, numbering: Numbering, kinds: tuple[str, ...] = KINDS) -> s
             continue
         kind, start, end = span
         pieces += (text[done:start], numbering.placeholder(kind, folded[start:end]))
+        pieces.append("\n\f\n" * folded.count("\f", start, end))  # later pages keep their number
         done = position = end
     if not done:
         return text

@@ -1,9 +1,9 @@
 """The Spark plan of a wash: which batch function runs where, and what is shuffled between them.
 
 1. read: units → cleaned documents and signatures, in parts (no shuffle)
-2. versions and exact duplicates: window functions over (id) and (exact digest)
-3. near duplicates: shuffle by band → candidate pairs → join with shingles → verified pairs
-4. finish: the documents that stay, range-partitioned and sorted by id → chunks, metrics, parts
+2. duplicates: shuffle by id, then by exact digest → versions and copies; shuffle by band →
+   candidate pairs → join with shingles → verified pairs
+3. finish: the documents that stay, range-partitioned and sorted by id → chunks, metrics, parts
 
 Every step reads the parts of the one before from the lake, so a lost executor costs its own step's
 tasks and never a second reading of the raw data. Only duplicates and counts reach the driver.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import pickle
 import re
 import threading
 from collections import Counter
@@ -23,18 +24,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
-from alchemy.cleaning import batches, dedup
-from alchemy.cleaning.batches import Batches, Job, ReadUnit
-from alchemy.cleaning.parts import PART_BYTES
+from alchemy.cleaning import batches
+from alchemy.cleaning.batches import Batches
+from alchemy.cleaning.finishing import DOCUMENT, SUMMARY, chunk_batches, document_batches
+from alchemy.cleaning.parts import PART_BYTES, Job
+from alchemy.cleaning.plan import (
+    Duplicates,
+    Finished,
+    Reading,
+    ReadUnit,
+    UnitDone,
+    UnitTask,
+    collect_duplicates,
+    total,
+)
+from alchemy.cleaning.reading import read_task
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stage import Progress
-from alchemy.types import JsonRecord, Removed
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
+_TASK = pa.schema([("task", pa.binary())])
+"""Pickled, since only the connectors know the units' class."""
 _MARK = "alchemy-error:"
 _REPORT_SECONDS = 2.0
 _ITEMS_PER_TASK = 8
@@ -42,40 +56,13 @@ _SHUFFLE = "spark.sql.shuffle.partitions"
 _BATCH_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What step 1 did: names of its parts, and counts by source and by kind."""
-
-    parts: list[str]
-    text_bytes: int
-    read: Counter[str]
-    quarantined: Counter[str]
-    redactions: Counter[str]
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """What steps 2 and 3 decided: places to leave out, why, and how many by source."""
-
-    places: np.ndarray
-    removed: list[Removed]
-    by_source: Counter[str]
-    candidates: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What step 4 wrote: parts in the order of ids, and counts."""
-
-    parts: list[str]
-    kept: Counter[str]
-    chunks: int
-    metrics: list[str]
+class SparkFailed(AlchemyError):
+    """Spark itself failed, not a step on it: another session may succeed."""
 
 
 @dataclass
-class SparkWash:
-    """The steps of one wash on one session."""
+class SparkEngine:
+    """See `plan.Engine`: the steps of one wash on one session."""
 
     spark: SparkSession
     job: Job
@@ -100,28 +87,22 @@ class SparkWash:
         average = max(1, reading.text_bytes // max(1, reading.read.total()))
         return max(1, min(batches.DOCUMENT_ROWS, PART_BYTES // average))
 
-    def read(self, units: Sequence[JsonRecord], read_unit: ReadUnit) -> Reading:
-        """Step 1. One task reads few units, so that a large one does not hold up others."""
-        rows = batches.encode_units(units)
-        if not rows:
-            return Reading([], 0, Counter(), Counter(), Counter())
-        frame = self._frame(rows, batches.UNIT).repartition(self._tasks(len(rows)))
-        step = functools.partial(batches.read_batches, self.job, read_unit)
+    def read(self, tasks: Sequence[UnitTask], read_unit: ReadUnit) -> Iterable[UnitDone]:
+        """See `plan.Engine`. One task reads few units, so that a large one holds up no other."""
+        if not tasks:
+            return []
+        rows = [(pickle.dumps(task),) for task in tasks]
+        frame = self._frame(rows, _TASK).repartition(self._tasks(len(rows)))
+        step = functools.partial(_read_tasks, self.job, read_unit)
         with self._reporting("wash.read"):
-            done = self._summaries(self._map(frame, step, batches.SUMMARY))
-        return Reading(
-            sorted(name for one in done for name in one["parts"]),
-            sum(one["text_bytes"] for one in done),
-            _total(one["read"] for one in done),
-            _total(one["quarantined"] for one in done),
-            _total(one["redactions"] for one in done),
-        )
+            done = self._summaries(self._map(frame, step, SUMMARY))
+        return [UnitDone.from_dict(one) for one in done]
 
     def duplicates(self, reading: Reading) -> Duplicates:
-        """Steps 2 and 3."""
-        parts = reading.parts
+        """See `plan.Engine`."""
+        parts = reading.parts()
         if not parts:
-            return Duplicates(np.empty(0, np.int64), [], Counter(), 0)
+            return collect_duplicates([], [], 0)
         with self._session_option(_SHUFFLE, self._partitions(reading.text_bytes)):
             rows = self._versions_and_copies(parts)
             gone = np.sort(np.array([row["place"] for row in rows], np.int64))
@@ -129,28 +110,28 @@ class SparkWash:
         return collect_duplicates(rows, pairs, candidates)
 
     def finish(self, reading: Reading, removed: np.ndarray) -> Finished:
-        """Step 4."""
-        parts, partitions = reading.parts, self._partitions(reading.text_bytes)
+        """See `plan.Engine`."""
+        parts, partitions = reading.parts(), self._partitions(reading.text_bytes)
         if not parts:
             return Finished([], Counter(), 0, [])
-        step = functools.partial(batches.document_batches, self.job, removed)
+        step = functools.partial(document_batches, self.job, removed)
         with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
             frame = (
-                self._map(self._part_frame(parts), step, batches.DOCUMENT)
+                self._map(self._part_frame(parts), step, DOCUMENT)
                 .repartitionByRange(partitions, "id")
                 .sortWithinPartitions("id")
             )
             chunk = functools.partial(_chunk_partition, self.job)
             with self._reporting("wash.chunk"):
-                done = self._summaries(self._map(frame, chunk, batches.SUMMARY))
+                done = self._summaries(self._map(frame, chunk, SUMMARY))
         return Finished(
             sorted(name for one in done for name in one["parts"]),
-            _total(one["kept"] for one in done),
+            total(one["kept"] for one in done),
             sum(one["chunks"] for one in done),
             sorted({name for one in done for name in one["metrics"]}),
         )
 
-    def _versions_and_copies(self, parts: Sequence[str]) -> list[Any]:
+    def _versions_and_copies(self, parts: Sequence[tuple[int, str]]) -> list[Any]:
         records = self._map(
             self._part_frame(parts),
             functools.partial(batches.record_batches, self.job),
@@ -170,7 +151,7 @@ class SparkWash:
             return gone.collect()
 
     def _near_pairs(self, reading: Reading, removed: np.ndarray) -> tuple[list[Any], int]:
-        parts = reading.parts
+        parts = reading.parts()
         bands = self._map(
             self._part_frame(parts),
             functools.partial(batches.band_batches, self.job, removed),
@@ -205,8 +186,8 @@ class SparkWash:
         ):
             return self._map(joined, verified, batches.PAIR).collect(), len(found)
 
-    def _part_frame(self, parts: Sequence[str]) -> DataFrame:
-        frame = self._frame([(name,) for name in parts], batches.PART)
+    def _part_frame(self, parts: Sequence[tuple[int, str]]) -> DataFrame:
+        frame = self._frame(parts, batches.PART)
         return frame.repartition(self._tasks(len(parts)))
 
     def _frame(self, rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> DataFrame:
@@ -260,37 +241,11 @@ class SparkWash:
             thread.join()
 
 
-def collect_duplicates(gone: Sequence[Any], pairs: Sequence[Any], candidates: int) -> Duplicates:
-    """Everything that is removed, from rows of schema GONE and verified pairs of schema PAIR."""
-    removed = [
-        Removed(
-            row["id"],
-            row["reason"],
-            row["survivor"],
-            1.0 if row["reason"] == dedup.EXACT else None,
-        )
-        for row in gone
-    ]
-    near = dedup.near_duplicates(
-        dedup.Pair(
-            (row["left_created"], row["left_id"]),
-            (row["right_created"], row["right_id"]),
-            row["similarity"],
-        )
-        for row in pairs
-    )
-    found = {row["right_id"]: (row["right_place"], row["right_source"]) for row in pairs}
-    places = [row["place"] for row in gone] + [found[record.id][0] for record in near]
-    sources = [row["source"] for row in gone] + [found[record.id][1] for record in near]
-    return Duplicates(
-        np.sort(np.array(places, np.int64)),
-        sorted(
-            [*removed, *near],
-            key=lambda record: (record.id, record.reason, record.survivor or ""),
-        ),
-        Counter(sources),
-        candidates,
-    )
+def _read_tasks(job: Job, read_unit: ReadUnit, incoming: Batches) -> Batches:
+    for batch in incoming:
+        for raw in batch.column("task").to_pylist():
+            done = read_task(job, read_unit, pickle.loads(raw))
+            yield pa.RecordBatch.from_arrays([pa.array([done.to_json()])], schema=SUMMARY)
 
 
 def _chunk_partition(job: Job, incoming: Batches) -> Batches:
@@ -298,7 +253,7 @@ def _chunk_partition(job: Job, incoming: Batches) -> Batches:
 
     context = TaskContext.get()
     assert context is not None
-    return batches.chunk_batches(job, context.partitionId(), incoming)
+    return chunk_batches(job, context.partitionId(), incoming)
 
 
 def _reported(step: Callable[[Batches], Batches], incoming: Iterable[pa.RecordBatch]) -> Batches:
@@ -325,15 +280,8 @@ def _typed_errors() -> Iterator[None]:
             code, message, remedy = json.loads(found.group(1))
             raise AlchemyError(ErrorCode.from_code(code), message, remedy) from None
         reason = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        raise AlchemyError(
+        raise SparkFailed(
             ErrorCode.STAGE_FAILED,
             f"the Spark job failed: {reason[:500]}",
             "Run the same command again; look at the executors' logs in the Ray dashboard.",
         ) from error
-
-
-def _total(counts: Iterable[dict[str, int]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return total

@@ -1,108 +1,168 @@
-"""Stage "wash": raw units → cleaned corpus, chunks, metrics, and an account of every record."""
+"""Stage "wash": raw data → cleaned corpus, chunks, metrics, and an account of every record."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal, TypeAlias
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alchemy.cleaning import pii
-from alchemy.cleaning.batches import Job, ReadUnit
+from alchemy.cleaning import ledger, pii
+from alchemy.cleaning.ledger import LEDGER, Ledger
 from alchemy.cleaning.metrics import aligned, metrics_schema
-from alchemy.cleaning.parts import Parts, clear, read_table
-from alchemy.cleaning.spark import Duplicates, Finished, Reading, SparkWash
+from alchemy.cleaning.parts import Job, Parts, clear, read_table
+from alchemy.cleaning.plan import Duplicates, Engine, Finished, RawData, Reading
+from alchemy.cleaning.previous import CHUNKS, CORPUS, METRICS, RECORDS, Previous
+from alchemy.cleaning.reading import QUARANTINE
 from alchemy.cleaning.tokens import wordpiece
-from alchemy.config import LakeSettings
+from alchemy.config import LakeSettings, Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
 from alchemy.protocols import Lake
 from alchemy.stage import StageContext, write_jsonl
-from alchemy.types import Document, JsonRecord, Receipt, text_digest
+from alchemy.types import Document, Receipt, digest_of
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-CORPUS = "cleaned_corpus.jsonl"
-CHUNKS = "rag_chunks.jsonl"
-METRICS = "metrics.parquet"
-QUARANTINE = "quarantine.jsonl"
 REMOVED = "removed.jsonl"
 REDACTIONS = "redactions.json"
 
+UNIT_BYTES = 1 << 20
+"""Raw bytes of one task's reading: small enough to keep all cores busy to the end."""
 ROW_GROUP = 8192
+
+EngineName = Literal["spark", "ray"]
 log = get_logger()
 
 
-def run(
-    context: StageContext,
-    spark: SparkSession,
-    units: Sequence[JsonRecord],
-    read_unit: ReadUnit,
-) -> Receipt:
-    """Wash all units and publish `processed/<run_id>/`.
+@dataclass(frozen=True)
+class Order:
+    """What an engine is opened for."""
 
-    Redaction counts are of everything read, removed duplicates included.
+    name: EngineName
+    job: Job
+    previous: Previous | None
 
-    Args:
-        units: what to read, in raw order; the position of a unit is part of its records' place.
-        read_unit: `(lake, unit, settings) → documents and quarantined records`, importable in the
-            executors by its module and name.
+
+OpenEngine: TypeAlias = Callable[[Order], AbstractContextManager[Engine]]
+
+
+def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt:
+    """Wash what changed since the last wash, and publish `processed/<run_id>/`.
+
+    The files do not depend on what was known before, nor on the engine.
 
     Raises:
-        AlchemyError: REDACTION_FAILED (nothing is published), STAGE_FAILED when the counts do not
-            add up or Spark fails, or what the lake or a connector raised.
+        AlchemyError: REDACTION_FAILED (nothing is published), VANISHED when too much of a source
+            is gone, STAGE_FAILED when the counts do not add up or Spark fails, or what the lake or
+            a connector raised.
     """
     pii.check()
     wordpiece()  # a missing vocabulary should not wait for the last step to be noticed
     prefix = f"processed/{context.run_id}"
     settings = context.settings.model_copy(update={"lake": _reachable(context)})
+    lake, sync = context.lake, settings.sync
+    reading_digest = ledger.reading_digest(settings, UNIT_BYTES)
+    last = ledger.last_ledger(lake)
+    planned = ledger.plan(lake, raw, reading_digest, last, sync.full)
+    done = {} if sync.full else ledger.finished_tasks(lake, planned.tasks, reading_digest)
+    tasks = [task for task in planned.tasks if task.root not in done]
+    previous = _previous(context, last)
+    name = choose_engine(settings, planned.pending_bytes, previous is not None)
+    context.progress(
+        "wash.planned",
+        {"objects": len(planned.objects), "units_to_read": len(tasks), "engine": name},
+    )
     parts = Parts(settings.lake, f"{prefix}/parts/{secrets.token_hex(6)}")
-    clear(context.lake, f"{prefix}/parts")
+    clear(lake, f"{prefix}/parts")
     try:
-        wash = SparkWash(spark, Job(parts, settings), context.progress)
-        reading = wash.read(units, read_unit)
-        context.progress(
-            "wash.read",
-            {
-                "units": len(units),
-                "records": reading.read.total(),
-                "quarantined": reading.quarantined.total(),
-            },
-        )
-        duplicates = wash.duplicates(reading)
-        context.progress(
-            "wash.dedup",
-            {"duplicates": len(duplicates.removed), "candidate_pairs": duplicates.candidates},
-        )
-        finished = wash.finish(reading, duplicates.places)
+        with open_engine(Order(name, Job(parts, settings), previous)) as engine:
+            done |= {one.root: one for one in engine.read(tasks, raw.read_unit)}
+            now = Ledger("", reading_digest, _finishing(context), planned.entries(done))
+            reading = Reading.of([unit for entry in now.entries.values() for unit in entry.units])
+            records = ledger.records_of(lake, reading)
+            changed = _changes(context, last, records)
+            context.progress(
+                "wash.read",
+                {"records": reading.read.total(), "quarantined": reading.quarantined.total()},
+            )
+            duplicates = engine.duplicates(reading)
+            context.progress(
+                "wash.dedup",
+                {"duplicates": len(duplicates.removed), "candidate_pairs": duplicates.candidates},
+            )
+            finished = engine.finish(reading, duplicates.places)
         counts = account(reading, duplicates, finished)
         context.progress(
-            "wash.chunk", {"documents": finished.kept.total(), "chunks": finished.chunks}
+            "wash.chunk",
+            {
+                "documents": finished.kept.total(),
+                "chunks": finished.chunks,
+                "reused": finished.reused,
+            },
         )
         files = assemble(context, parts, reading, duplicates, finished)
-        return context.finish(
+        files |= {name: context.out(name) for name in (RECORDS, LEDGER)}
+        ledger.write_records(records, duplicates.places.tolist(), files[RECORDS])
+        now.write(files[LEDGER])
+        receipt = context.finish(
             prefix,
             files,
             rows=finished.kept.total(),
             schema=[field.name for field in fields(Document)],
             inputs={
-                "units": text_digest(*(unit.to_json() for unit in units)),
-                "settings": text_digest(context.settings.cleaning.model_dump_json()),
+                "raw": digest_of({key: entry.sha256 for key, entry in now.entries.items()}),
+                "settings": now.finishing,
             },
-            counts=counts,
+            counts=counts | changed,
         )
+        ledger.publish_ledger(lake, context.run_id)
+        ledger.drop_replaced(lake, last, now)
+        return receipt
     finally:
-        _clear_quietly(context.lake, f"{prefix}/parts")
+        _clear_quietly(lake, f"{prefix}/parts")
+
+
+def choose_engine(settings: Settings, pending_bytes: int, increment: bool) -> EngineName:
+    """Spark for a first wash and for much that is new, plain Ray tasks for small increments."""
+    if settings.sync.engine != "auto":
+        return settings.sync.engine
+    small = pending_bytes <= settings.sync.spark_above_mb << 20
+    return "ray" if increment and small else "spark"
+
+
+def _finishing(context: StageContext) -> str:
+    return ledger.finishing_digest(context.settings, UNIT_BYTES)
+
+
+def _previous(context: StageContext, last: Ledger | None) -> Previous | None:
+    """The last wash's files, when this one would make the same of the same records."""
+    if last is None or last.finishing != _finishing(context) or context.settings.sync.full:
+        return None
+    return ledger.fetch_previous(context.lake, last, context.scratch / "previous")
+
+
+def _changes(context: StageContext, last: Ledger | None, records: pl.DataFrame) -> dict[str, float]:
+    """Receipt counts of what is different from the last wash; VANISHED for too much."""
+    key = f"processed/{last.run_id}/{RECORDS}" if last else ""
+    if not key or not context.lake.exists(key):
+        return {}
+    before = context.scratch / "before" / RECORDS
+    context.lake.download(key, before)
+    changed = ledger.changes(records, before)
+    ledger.check_vanished(changed, context.settings.sync)
+    counts = {f"{kind}.{source}": n for kind, by in changed.items() for source, n in by.items()}
+    context.progress("wash.changes", {kind: by.total() for kind, by in changed.items()})
+    return {name: float(counts[name]) for name in sorted(counts)}
 
 
 def account(reading: Reading, duplicates: Duplicates, finished: Finished) -> dict[str, float]:
-    """Receipt counts; every record that was read is kept, a duplicate or in quarantine.
+    """Receipt counts; every record that was read is kept, a duplicate, filtered or in quarantine.
 
     Raises:
         AlchemyError: STAGE_FAILED naming the source whose records do not add up.
@@ -111,22 +171,23 @@ def account(reading: Reading, duplicates: Duplicates, finished: Finished) -> dic
     for source in sorted(reading.read):
         read, kept = reading.read[source], finished.kept[source]
         duplicate, quarantined = duplicates.by_source[source], reading.quarantined[source]
-        if read != kept + duplicate + quarantined:
+        filtered = duplicates.filtered[source]
+        if read != kept + duplicate + filtered + quarantined:
             raise AlchemyError(
                 ErrorCode.STAGE_FAILED,
                 f"records of {source!r} do not add up: {read} read, {kept} kept, "
-                f"{duplicate} duplicate, {quarantined} quarantined",
+                f"{duplicate} duplicate, {filtered} filtered, {quarantined} quarantined",
                 "Run the wash again; if it happens again this is a defect, please report it.",
             )
         counts |= {
             f"read.{source}": read,
             f"kept.{source}": kept,
             f"duplicate.{source}": duplicate,
+            f"filtered.{source}": filtered,
             f"quarantined.{source}": quarantined,
         }
-    if finished.kept.total() + duplicates.by_source.total() + reading.quarantined.total() != (
-        reading.read.total()
-    ):
+    gone = duplicates.by_source.total() + duplicates.filtered.total()
+    if finished.kept.total() + gone + reading.quarantined.total() != reading.read.total():
         raise AlchemyError(ErrorCode.STAGE_FAILED, "records of a source that was not read appeared")
     return counts | {"chunks": finished.chunks}
 
@@ -157,7 +218,8 @@ def assemble(
     for name, folder in ((CORPUS, "corpus"), (CHUNKS, "chunks")):
         keys = (parts.key(f"{folder}/{part}.jsonl") for part in finished.parts)
         _join(lake, keys, files[name])
-    _join(lake, (item.key for item in lake.list(parts.key("quarantine/"))), files[QUARANTINE])
+    bad = (f"{unit.root}/{QUARANTINE}" for unit in reading.units if unit.bad)
+    _join(lake, bad, files[QUARANTINE])
     write_jsonl(files[REMOVED], duplicates.removed)
     redactions = {kind: reading.redactions.get(kind, 0) for kind in pii.KINDS}
     files[REDACTIONS].write_text(json.dumps(redactions, indent=1) + "\n", encoding="utf-8")

@@ -9,6 +9,9 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _LINE_END = re.compile("\r\n|[\r\x0b\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TRAILING = re.compile(r"(?<![ \t])[ \t]++(?=\n|\Z)")
+_LEADING = re.compile(r"\A(?:[ \t]*\n)+")
+PAGE_BREAK = "\f"
+"""Stands between two pages of a paged document; see `alchemy.cleaning.chunking`."""
 _BLANK_LINES = re.compile(r"\n{3,}")
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
 
@@ -22,7 +25,7 @@ _INVISIBLE = (
     + "".join(chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 )
 _TABLE: dict[int, str | None] = {
-    **{code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"},
+    **{code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\f"},
     **{ord(char): " " for char in _SPACES},
     **{ord(char): None for char in _INVISIBLE},
 }
@@ -32,12 +35,17 @@ def normalise(text: str) -> str:
     """The text in NFC with newline line ends, no control or invisible characters, no ragged blanks.
 
     Blanks at line ends go, runs of blank lines become one blank line, except inside fenced code.
-    Indentation and spaces inside a line stay. Applying it twice changes nothing.
+    Indentation and spaces inside a line stay. A form feed, which divides pages, stays on a line of
+    its own. Applying it twice changes nothing.
     """
     text = _LINE_END.sub("\n", _ANSI.sub("", text))
     # half a surrogate pair is no character and cannot be stored as UTF-8
     text = _SURROGATE.sub("\ufffd", text.translate(_TABLE))
     text = _TRAILING.sub("", unicodedata.normalize("NFC", text))
+    if PAGE_BREAK in text:
+        first, *pages = text.split(PAGE_BREAK)
+        pages = [first.rstrip(), *(_LEADING.sub("", page).rstrip() for page in pages)]
+        text = f"\n{PAGE_BREAK}\n".join(pages)
     if "\n\n\n" in text:
         text = _single_blank_lines(text)
     return text.strip("\n").rstrip()

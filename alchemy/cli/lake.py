@@ -9,9 +9,11 @@ from typing import Any
 
 from alchemy.cli import add_command
 from alchemy.cli.output import Output
-from alchemy.config import load_settings
+from alchemy.config import Settings, load_settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
+
+_CHANGES = "raw/git_pr"
 
 
 def register(commands: Any) -> None:
@@ -22,11 +24,21 @@ def register(commands: Any) -> None:
         actions,
         "upload",
         upload,
-        "copy a file or a directory into the lake's raw area",
+        "copy a file, a directory or a database into the lake's raw area",
         "alchemy lake upload exports/jira --to raw/jira",
     )
-    parser.add_argument("path", help="file or directory; a directory's raw/ layout is kept")
-    parser.add_argument("--to", default="raw", metavar="KEY", help="lake prefix (default: raw)")
+    parser.add_argument(
+        "path",
+        help="file, directory (its raw/ layout is kept), git repository (with --to raw/git_pr: a "
+        "bundle of all its branches and tags) or SQLAlchemy URL of a database "
+        "(postgresql+psycopg://user:password@host/db)",
+    )
+    parser.add_argument(
+        "--to", metavar="KEY", help="lake prefix (default: raw; of a database raw/database)"
+    )
+    parser.add_argument(
+        "--tables", metavar="A,B", help="of a database: only these (schema.table elsewhere)"
+    )
     parser = add_command(
         actions, "list", list_keys, "list lake objects", "alchemy lake list raw/jira"
     )
@@ -37,16 +49,53 @@ def register(commands: Any) -> None:
 
 
 def upload(arguments: argparse.Namespace, out: Output) -> None:
-    """Copy local files into the lake."""
+    """Copy local files, or the tables of a database, into the lake."""
     from alchemy.stores import open_lake
 
-    lake = open_lake(load_settings(arguments.config).lake)
-    sent = upload_tree(lake, Path(arguments.path), arguments.to.strip("/"))
+    settings = load_settings(arguments.config)
+    lake = open_lake(settings.lake)
+    if "://" in arguments.path:
+        sent = upload_database(lake, settings, arguments.path, arguments.tables, arguments.to)
+    elif arguments.tables:
+        raise AlchemyError(ErrorCode.INPUT_INVALID, "--tables needs the URL of a database")
+    else:
+        sent = upload_tree(lake, Path(arguments.path), (arguments.to or "raw").strip("/"))
     out.result({"uploaded": sent, "lake": lake.uri}, f"{sent} new or changed files in {lake.uri}")
 
 
+def upload_database(
+    lake: Lake, settings: Settings, url: str, tables: str | None, prefix: str | None
+) -> int:
+    """Snapshot a database into `<prefix>/<its name>.sqlite`; 1 when that is new or different."""
+    from alchemy.connectors.database_url import named_source, pull
+
+    chosen = [name.strip() for name in (tables or "").split(",") if name.strip()]
+    source = named_source(url, chosen)
+    return int(pull(lake, source, settings, (prefix or "raw/database").strip("/")))
+
+
+def pull_databases(settings: Settings, out: Output) -> None:
+    """Snapshot every database of `sources.databases`, before the run is named by its input."""
+    if not settings.sources.databases:
+        return
+    from alchemy.connectors.database_url import pull_configured
+    from alchemy.stores import open_lake
+
+    for name, changed in pull_configured(open_lake(settings.lake), settings).items():
+        state = "changed" if changed else "unchanged"
+        out.line(f"database {name}: {state}", database=name, changed=changed)
+
+
 def upload_tree(lake: Lake, path: Path, prefix: str) -> int:
-    """Upload a file or every file below a directory; how many were new or different."""
+    """Upload a file or every file below a directory; how many were new or different.
+
+    A git repository that goes to the changes' folder is sent as one bundle of its history.
+    """
+    if prefix == _CHANGES or prefix.startswith(f"{_CHANGES}/"):
+        from alchemy.connectors.git_repository import is_repository, upload_repository
+
+        if is_repository(path):
+            return int(upload_repository(lake, path, prefix))
     if path.is_file():
         files = [(f"{prefix}/{path.name}", path)]
     elif path.is_dir():

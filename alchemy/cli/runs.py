@@ -11,6 +11,7 @@ from typing import Any
 
 from alchemy.cli import add_command
 from alchemy.cli.cluster import ray_cluster
+from alchemy.cli.lake import pull_databases, upload_tree
 from alchemy.cli.output import Output, receipt_line
 from alchemy.cli.processes import State, ray_environment
 from alchemy.config import Settings, load_settings
@@ -28,7 +29,7 @@ def register(commands: Any) -> None:
         "clean raw data with Spark on Ray and build pairs and index",
         "data-alchemy ingest --stage all --input exports/",
     )
-    parser.add_argument("--mode", choices=["spark"], default="spark", help="engine (RayDP Spark)")
+    _sync_options(parser)
     parser.add_argument(
         "--stage",
         choices=sorted(_INGEST_TARGETS),
@@ -40,6 +41,17 @@ def register(commands: Any) -> None:
         "--input", metavar="DIR", help="copy this directory into the lake's raw/ first"
     )
     _max_samples(parser)
+    parser = add_command(
+        commands,
+        "sync",
+        sync,
+        "ingest what changed and answer from it at once (a full cycle trains later)",
+        "alchemy sync --input exports/",
+    )
+    parser.add_argument(
+        "--input", metavar="DIR", help="copy this directory into the lake's raw/ first"
+    )
+    _sync_options(parser)
     parser = add_command(
         commands,
         "quant",
@@ -68,6 +80,7 @@ def register(commands: Any) -> None:
         "data-alchemy full-cycle",
     )
     _max_samples(parser)
+    _sync_options(parser)
     parser.add_argument(
         "--synthesis", action="store_true", help="accepted for old scripts; always on"
     )
@@ -92,6 +105,22 @@ def register(commands: Any) -> None:
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="COMMAND …")
 
 
+def _sync_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mode",
+        choices=["auto", "spark", "ray"],
+        help="engine of the wash: RayDP Spark, or Ray tasks for small increments (default: auto)",
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="read everything again, not only what changed"
+    )
+    parser.add_argument(
+        "--allow-vanished",
+        action="store_true",
+        help="go on although most of a source is no longer in the raw data",
+    )
+
+
 def _max_samples(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_samples",
@@ -111,7 +140,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if limit:
         synthesis = settings.synthesis.model_copy(update={"max_samples": limit})
         settings = settings.model_copy(update={"synthesis": synthesis})
-    return settings
+    changes = {
+        "engine": getattr(arguments, "mode", None),
+        "full": getattr(arguments, "full", False) or None,
+        "max_vanished_share": 1.0 if getattr(arguments, "allow_vanished", False) else None,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    return settings.model_copy(update={"sync": settings.sync.model_copy(update=given)})
 
 
 def run_stages(settings: Settings, targets: tuple[str, ...], out: Output) -> dict[str, Any]:
@@ -138,18 +173,31 @@ def run_stages(settings: Settings, targets: tuple[str, ...], out: Output) -> dic
 def ingest(arguments: argparse.Namespace, out: Output) -> None:
     """Wash, and as far as asked."""
     settings = _settings(arguments)
-    if arguments.input:
-        from alchemy.cli.lake import upload_tree
-        from alchemy.stores import open_lake
-
-        source = Path(arguments.input)
-        raw = source / "raw" if (source / "raw").is_dir() else source
-        sent = upload_tree(open_lake(settings.lake), raw, "raw")
-        out.line(f"{sent} new or changed files in the lake", uploaded=sent)
+    _upload(arguments, settings, out)
+    pull_databases(settings, out)
     targets = [_INGEST_TARGETS[arguments.stage]]
     if arguments.synthesis or arguments.stage == "all":
         targets.append("refine")
     run_stages(settings, tuple(dict.fromkeys(targets)), out)
+
+
+def sync(arguments: argparse.Namespace, out: Output) -> None:
+    """What changed, as far as answers: index it and make it live, train nothing."""
+    settings = _settings(arguments)
+    _upload(arguments, settings, out)
+    pull_databases(settings, out)
+    run_stages(settings, ("refresh",), out)
+
+
+def _upload(arguments: argparse.Namespace, settings: Settings, out: Output) -> None:
+    if not arguments.input:
+        return
+    from alchemy.stores import open_lake
+
+    source = Path(arguments.input)
+    raw = source / "raw" if (source / "raw").is_dir() else source
+    sent = upload_tree(open_lake(settings.lake), raw, "raw")
+    out.line(f"{sent} new or changed files in the lake", uploaded=sent)
 
 
 def quant(arguments: argparse.Namespace, out: Output) -> None:
@@ -206,7 +254,9 @@ def evaluate(arguments: argparse.Namespace, out: Output) -> None:
 
 def full_cycle(arguments: argparse.Namespace, out: Output) -> None:
     """Everything, ending with the live pointer moved."""
-    run_stages(_settings(arguments), ("release",), out)
+    settings = _settings(arguments)
+    pull_databases(settings, out)
+    run_stages(settings, ("release",), out)
 
 
 def schedule(arguments: argparse.Namespace, out: Output) -> None:
@@ -217,6 +267,7 @@ def schedule(arguments: argparse.Namespace, out: Output) -> None:
     while True:
         began = time.monotonic()
         try:
+            pull_databases(settings, out)
             run_stages(settings, ("release",), out)
         except AlchemyError as error:
             out.close()

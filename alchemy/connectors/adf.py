@@ -21,6 +21,8 @@ from alchemy.connectors.blocks import (
     Span,
     Table,
     flatten,
+    grid,
+    raised,
     words,
 )
 from alchemy.connectors.fields import BadRecord, type_name
@@ -28,12 +30,15 @@ from alchemy.connectors.fields import BadRecord, type_name
 _PANELS = {"info": "INFO", "note": "NOTE", "warning": "WARNING", "success": "TIP", "error": "ERROR"}
 _CONTAINERS = {
     *("doc", "expand", "nestedExpand", "layoutSection", "layoutColumn", "bodiedExtension"),
-    *("mediaSingle", "mediaGroup", "listItem", "tableCell", "tableHeader"),
+    *("mediaSingle", "mediaGroup", "caption", "listItem", "tableCell", "tableHeader"),
+    *("multiBodiedExtension", "extensionFrame", "bodiedSyncBlock"),
 }
 _BLOCKS = _CONTAINERS | {
     *("paragraph", "heading", "bulletList", "orderedList", "codeBlock", "blockquote", "panel"),
-    *("table", "rule", "taskList", "decisionList"),
+    *("table", "rule", "taskList", "decisionList", "blockCard", "embedCard", "extension"),
 }
+_TEXT_PARAMETERS = ("key", "jqlQuery", "title", "name", "url", "text", "__bodyContent")
+"""What a macro without content shows: an issue's key, a file's name, an address."""
 
 
 def parse_adf(value: Any) -> tuple[Block, ...]:
@@ -92,34 +97,60 @@ def _block(node: Mapping[str, Any]) -> list[Block]:
             return [Callout(label, tuple(_blocks(content)))]
         case "bulletList" | "orderedList" | "decisionList" | "taskList" as kind:
             start = attributes.get("order")
-            return [
-                Items(
-                    "number" if kind == "orderedList" else "bullet",
-                    tuple(Entry(tuple(_entry(child))) for child in content),
-                    start if isinstance(start, int) else 1,
-                )
-            ]
+            numbered = kind == "orderedList"
+            first = start if numbered and isinstance(start, int) else 1
+            return [Items("number" if numbered else "bullet", _entries(content), first)]
         case "table":
             rows = [_content(row) for row in content]
-            header = bool(rows) and any(cell.get("type") == "tableHeader" for cell in rows[0])
-            return [
-                Table(
-                    tuple(tuple(flatten(_blocks(_content(c))) for c in row) for row in rows), header
-                )
-            ]
+            # a header column alone makes no header row
+            header = bool(rows and rows[0]) and all(c.get("type") == "tableHeader" for c in rows[0])
+            return [Table(grid([_cell(cell) for cell in row] for row in rows), header)]
         case "rule":
             return []
+        case "blockCard" | "embedCard":
+            return [Paragraph(_spans(node))]
+        case "extension":
+            return [Paragraph(_spans(node)), *_blocks(content)]
         case _:
-            title = words(_string(attributes.get("title")))
+            title = words(_string(attributes.get("title")) or _parameter(node, "title"))
             return [*([Paragraph(title)] if title else []), *_blocks(content)]
 
 
-def _entry(node: Mapping[str, Any]) -> list[Block]:
-    blocks = _blocks(_content(node)) if node.get("type") != "taskList" else _block(node)
-    if node.get("type") == "taskItem":
-        done = _attributes(node).get("state") == "DONE"
-        return [Paragraph((Span("[x] " if done else "[ ] "), *flatten(blocks)))]
-    return blocks
+def _entries(nodes: Sequence[Mapping[str, Any]]) -> tuple[Entry, ...]:
+    """Items of a list; a list between items belongs to the item before it."""
+    entries: list[Entry] = []
+    for node in nodes:
+        if node.get("type") in ("taskList", "decisionList") and entries:
+            entries[-1] = Entry((*entries[-1].blocks, *_block(node)))
+        elif node.get("type") in ("taskItem", "blockTaskItem"):
+            box = Span("[x] " if _attributes(node).get("state") == "DONE" else "[ ] ")
+            match _blocks(_content(node)):
+                case [Paragraph(inline), *rest]:
+                    entries.append(Entry((Paragraph((box, *inline)), *rest)))
+                case rest:
+                    entries.append(Entry((Paragraph((box,)), *rest)))
+        else:
+            entries.append(Entry(tuple(_blocks(_content(node)))))
+    return tuple(entries)
+
+
+def _cell(node: Mapping[str, Any]) -> tuple[Inline, int, int]:
+    columns, rows = (_attributes(node).get(name) for name in ("colspan", "rowspan"))
+    return (
+        flatten(_blocks(_content(node))),
+        columns if isinstance(columns, int) else 1,
+        rows if isinstance(rows, int) else 1,
+    )
+
+
+def _parameter(node: Mapping[str, Any], name: str) -> str:
+    """A macro's parameter: Confluence keeps it under `macroParams`, as `{value}`."""
+    parameters = _attributes(node).get("parameters")
+    if not isinstance(parameters, dict):
+        return ""
+    macro = parameters.get("macroParams")
+    value = macro.get(name) if isinstance(macro, dict) else parameters.get(name)
+    return _string(value.get("value") if isinstance(value, dict) else value).strip()
 
 
 def _inline(nodes: Sequence[Mapping[str, Any]]) -> Inline:
@@ -134,13 +165,24 @@ def _spans(node: Mapping[str, Any]) -> Inline:
         case "hardBreak":
             return (Span("\n"),)
         case "inlineCard" | "blockCard" | "embedCard":
-            url = _string(attributes.get("url"))
-            return (Span(url, "link", url),) if url else ()
+            data = attributes.get("data")
+            linked = data if isinstance(data, dict) else {}
+            url = _string(attributes.get("url")) or _string(linked.get("url"))
+            label = _string(linked.get("name")) or url
+            return (Span(label, "link", url),) if label else ()
         case "media" | "mediaInline":
-            alt = _string(attributes.get("alt"))
-            return (Span(alt, "image", ""),) if alt else ()
+            alt, url = _string(attributes.get("alt")), _string(attributes.get("url"))
+            return (Span(alt, "image", url),) if alt or url else ()
         case "date":
             return words(_date(attributes.get("timestamp")))
+        case "mention":
+            name = _string(attributes.get("text")) or _string(attributes.get("id"))
+            return words(name and f"@{name.removeprefix('@')}")
+        case "placeholder":  # tells the writer what to write
+            return ()
+        case "extension" | "inlineExtension":
+            shown = (value for name in _TEXT_PARAMETERS if (value := _parameter(node, name)))
+            return words(_string(attributes.get("text")) or next(shown, ""))
         case _:
             inside = _inline(_content(node))
             return inside or words(
@@ -160,10 +202,14 @@ def _marked(node: Mapping[str, Any]) -> Inline:
             return (Span(text, "link", _string(_attributes(mark).get("href"))),)
         if kind == "code":
             span = Span(text, "code")
+        elif kind == "strike" and span.kind != "code":
+            span = Span(span.text, "deleted")
+        elif kind == "subsup" and _attributes(mark).get("type") == "sup":
+            span = Span(raised(text), span.kind)
         elif kind == "strong" and span.kind == "text":
-            span = Span(text, "strong")
+            span = Span(span.text, "strong")
         elif kind == "em" and span.kind == "text":
-            span = Span(text, "emphasis")
+            span = Span(span.text, "emphasis")
     return (span,)
 
 

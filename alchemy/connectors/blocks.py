@@ -17,12 +17,15 @@ class Span:
     """A piece of running text.
 
     Attributes:
-        kind: `reference` is a link inside the same body of documents, `link` has a URL.
+        kind: `reference` is a link inside the same body of documents, `link` has a URL, `deleted`
+            is struck through: what it says no longer holds.
         target: URL, document or file name of a link, reference or image.
     """
 
     text: str
-    kind: Literal["text", "code", "strong", "emphasis", "link", "reference", "image"] = "text"
+    kind: Literal["text", "code", "strong", "emphasis", "deleted", "link", "reference", "image"] = (
+        "text"
+    )
     target: str = ""
 
 
@@ -85,6 +88,9 @@ class Callout:
     blocks: tuple[Block, ...]
 
 
+_MOST_MERGED = 100_000
+"""Cells that merging may add to a table: a page cannot claim more than memory holds."""
+
 Block: TypeAlias = Heading | Paragraph | Code | Items | Table | Callout
 
 
@@ -113,6 +119,9 @@ def _span(span: Span) -> str:
         return f"[{text}]({span.target})" if text and text != span.target else span.target
     if span.kind == "image":
         return f"![{text}]({span.target})"
+    if span.kind == "deleted" and text.strip():
+        start, end = len(text) - len(text.lstrip()), len(text.rstrip())
+        return f"{text[:start]}~~{text[start:end]}~~{text[end:]}"
     return text or span.target
 
 
@@ -186,6 +195,49 @@ def _cell(inline: Inline) -> str:
 
 def _row(cells: list[str], width: int) -> str:
     return "| " + " | ".join(cells + [""] * (width - len(cells))) + " |"
+
+
+def raised(text: str) -> str:
+    """Superscript as running text: 10⁶ must not become 106."""
+    return f"^{text}" if re.fullmatch(r"[-+]?\w{1,4}", text) else text
+
+
+def grid(rows: Iterable[Iterable[tuple[Inline, int, int]]]) -> tuple[tuple[Inline, ...], ...]:
+    """Rows of (content, columns, rows) cells laid out as a table without merged cells.
+
+    A cell over several rows is repeated, so that each row can be read alone; over several columns
+    it fills the first and leaves the others empty.
+    """
+    laid: list[tuple[Inline, ...]] = []
+    reaching: dict[int, tuple[Inline, int]] = {}  # column → content and how many rows it still has
+    budget = _MOST_MERGED
+    for row in rows:
+        line = _reached(reaching, 0)
+        for content, columns, height in row:
+            merged = max(columns, 1) * max(height, 1) - 1
+            if merged > budget:
+                columns = height = 1
+            elif merged:
+                budget -= merged
+            for column in range(max(columns, 1)):
+                if height > 1:
+                    reaching[len(line)] = (() if column else content, height - 1)
+                line.append(() if column else content)
+            line += _reached(reaching, len(line))
+        laid.append(tuple(line))
+    return tuple(laid)
+
+
+def _reached(reaching: dict[int, tuple[Inline, int]], column: int) -> list[Inline]:
+    """Cells that rows above put from this column on."""
+    cells: list[Inline] = []
+    while column + len(cells) in reaching:
+        at = column + len(cells)
+        content, left = reaching.pop(at)
+        if left > 1:
+            reaching[at] = (content, left - 1)
+        cells.append(content)
+    return cells
 
 
 def flatten(blocks: Sequence[Block]) -> Inline:

@@ -9,11 +9,13 @@ from typing import Any
 from alchemy.config import Settings
 from alchemy.connectors.adf import parse_adf
 from alchemy.connectors.blocks import to_markdown
+from alchemy.connectors.confluence_access import readers
 from alchemy.connectors.fields import (
     BadRecord,
     as_object,
     clean_line,
     get_list,
+    get_number,
     get_object,
     get_text,
     get_time,
@@ -39,6 +41,7 @@ from alchemy.protocols import Lake
 from alchemy.types import Document
 
 _CONTAINERS = ("results", "pages")
+_STATUSES = ("draft", "archived", "trashed", "deleted", "historical")
 _CLOSING_TAG = re.compile(r"</(?:p|h[1-6]|ul|ol|table|div|blockquote|ac:[a-z-]+)>", re.I)
 _CODE = re.compile(r"`[^`\n]+`")
 
@@ -64,25 +67,79 @@ READERS: dict[str, Reader] = {
 
 def _page(unit: RawUnit, settings: Settings, value: Any) -> Document:
     record = as_object(value)
+    status = (get_text(record, "status") or "current").strip().lower()
+    if status not in ("current", "published"):
+        # a draft or a page in the bin is not what the company says
+        known = status if status in _STATUSES else "not current"
+        raise BadRecord(f"status is {known}")
     title = clean_line(get_text(record, "title") or "")
-    text = normalise(_body(record))
+    body = normalise(_body(record))
+    comments = _comments(record)
+    text = "\n\n".join([part for part in (body, *comments) if part])
     space = _space(record)
     key = f"{identifier(space, 'space')}/" if space else ""
     key += _page_id(record, title)
     history, version = get_object(record, "history"), get_object(record, "version")
+    kind = get_text(record, "type")
+    groups = readers(record) if record.get("acl") is None else None
     return make_document(
         unit,
         settings,
-        record,
+        record if groups is None else {**record, "acl": groups},
         key=key,
         title=title,
         text=text,
         uri=_address(record) or f"{unit.key}#{key}",
         created_at=get_time({**history, **record}, "created_at", "createdAt", "createdDate"),
         updated_at=get_time(record, "updated_at") or get_time(version, "createdAt", "when"),
-        metrics=text_metrics(text),
-        extra={"space": space, "ancestors": _ancestors(record), "labels": _labels(record)},
+        metrics=text_metrics(text) | _numbers(record, len(comments) - 1),
+        extra={
+            "space": space,
+            "ancestors": _ancestors(record),
+            "labels": _labels(record),
+            "type": kind if kind and kind != "page" else None,
+            "attachments": _children(record, "attachment"),
+        },
     )
+
+
+def _comments(record: Mapping[str, Any]) -> list[str]:
+    """A heading and the comments below the page, where the export has them."""
+    comments = get_object(get_object(record, "children"), "comment")
+    parts: list[str] = []
+    for value in get_list(comments, "results") or ():
+        comment = as_object(value, "a comment")
+        text = normalise(_body(comment))
+        if text:
+            date = get_time(get_object(comment, "version"), "createdAt", "when")
+            parts.append(
+                f"### Comment {len(parts) + 1}{f' ({date[:10]})' if date else ''}\n\n{text}"
+            )
+    return ["## Comments", *parts] if parts else []
+
+
+def _numbers(record: Mapping[str, Any], comments: int) -> dict[str, float | None]:
+    """What the record alone says about its place and its life; only what is there."""
+    version = get_number(get_object(record, "version"), "number")
+    found: dict[str, float | None] = {} if version is None else {"versions": version}
+    children = get_object(record, "children")
+    for name, column in (("page", "child_pages"), ("attachment", "attachments")):
+        listed = _children(record, name)
+        size = get_number(get_object(children, name), "size")
+        if size is not None or listed is not None:
+            found[column] = size if size is not None else float(len(listed or ()))
+    if "comment" in children:
+        found["comment_count"] = float(max(comments, 0))
+    return found
+
+
+def _children(record: Mapping[str, Any], name: str) -> list[str] | None:
+    """Titles of child pages or attachments."""
+    found = get_list(get_object(get_object(record, "children"), name), "results")
+    if found is None:
+        return None
+    titles = (get_text(as_object(child, f"a child {name}"), "title") for child in found)
+    return [clean_line(title) for title in titles if title]
 
 
 def _body(record: Mapping[str, Any]) -> str:

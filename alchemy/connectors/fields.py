@@ -131,7 +131,7 @@ def _moment(value: Any) -> datetime | None:
 # --- text -------------------------------------------------------------------------------------
 
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\u0085\v\f]")
+_LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\u0085\v]")
 _DROPPED = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
 )
@@ -140,11 +140,14 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def normalise(text: str) -> str:
-    """NFC, newline ends, ordinary spaces, no control or invisible characters, trimmed."""
+    """NFC, newline ends, ordinary spaces, no control or invisible characters, trimmed.
+
+    Form feeds stay: they divide the pages of a paged document.
+    """
     text = _LINE_ENDS.sub("\n", _TERMINAL.sub("", text))
     text = _SPACES.sub(" ", _DROPPED.sub("", text))
     text = unicodedata.normalize("NFC", SURROGATES.sub("\ufffd", text))
-    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
+    return "\n".join(line.rstrip(" \t") for line in text.split("\n")).strip("\n")
 
 
 def clean_line(text: str) -> str:

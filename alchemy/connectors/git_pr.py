@@ -1,4 +1,4 @@
-"""Pull requests and commits: flat JSON Lines and the GitHub REST form."""
+"""Pull requests and commits: flat JSON Lines, the GitHub REST form, git bundles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alchemy.config import Settings
+from alchemy.connectors.changes import FileChange, changes_section
 from alchemy.connectors.fields import (
     BadRecord,
     as_object,
@@ -18,6 +19,8 @@ from alchemy.connectors.fields import (
     get_texts,
     get_time,
 )
+from alchemy.connectors.git_repository import read_bundle
+from alchemy.connectors.jira_keys import jira_keys
 from alchemy.connectors.records import (
     Outcome,
     RawUnit,
@@ -29,12 +32,24 @@ from alchemy.connectors.records import (
     make_document,
     web_address,
 )
+from alchemy.connectors.reviews import (
+    discussion_section,
+    read_comments,
+    read_reviews,
+    records_in,
+    review_metrics,
+    reviews_section,
+    without_hints,
+)
 from alchemy.protocols import Lake
 from alchemy.types import Document
 
 _CONTAINERS = ("pull_requests", "commits", "items")
-_JIRA_KEY = re.compile(r"(?<![\w-])([A-Z][A-Z0-9]{1,9}-[1-9]\d{0,6})(?![\w-])")
-_NOT_JIRA = {"UTF", "SHA", "ISO", "RFC", "CVE", "MD", "HTTP", "JSR", "JDK", "IEEE", "AES", "X"}
+_ISSUE = re.compile(
+    r"\b(?:fix(?:e[sd])?|close[sd]?|resolve[sd]?):?\s+"
+    r"(?:https?://github\.com/([\w.-]+/[\w.-]+)/issues/|([\w.-]+/[\w.-]+)?#)(\d{1,9})\b",
+    re.I,
+)
 
 
 def read_json_lines(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
@@ -45,7 +60,9 @@ def read_json_lines(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[O
 
 def read_json(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
     """A list of pull requests or commits, or one."""
-    items = (item for item, _ in json_items(lake, unit, settings, _CONTAINERS))
+    # a pull request has commits of its own
+    own = ("number", "sha", "title")
+    items = (item for item, _ in json_items(lake, unit, settings, _CONTAINERS, own))
     return build_documents(unit, items, lambda value: _change(unit, settings, value))
 
 
@@ -53,13 +70,8 @@ READERS: dict[str, Reader] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".json": read_json,
+    ".bundle": read_bundle,
 }
-
-
-def jira_keys(*texts: str) -> list[str]:
-    """Issue keys named in the texts, each once, in order; names like UTF-8 are none."""
-    found = (key for text in texts for key in _JIRA_KEY.findall(text))
-    return list(dict.fromkeys(key for key in found if key.split("-")[0] not in _NOT_JIRA))
 
 
 def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
@@ -70,12 +82,23 @@ def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
         author = get_object(commit, "author")
         record = {"title": subject, "description": rest, "created_at": author.get("date"), **record}
     title = get_text(record, "title", "subject") or ""
-    body = get_text(record, "description", "body") or ""
-    summary = get_text(record, "diff_summary")
-    parts = [body, f"## Changes\n\n{summary}" if summary and summary.strip() else ""]
+    body = without_hints(get_text(record, "description", "body") or "")
+    files = _file_changes(record)
+    reviews, comments = read_reviews(record), read_comments(record)
+    commits = records_in(record, "commits")
+    messages = [get_text(get_object(c, "commit"), "message") or "" for c in commits or ()]
+    parts = [
+        body,
+        changes_section(files, len(files), get_text(record, "diff_summary") or ""),
+        reviews_section(reviews or ()),
+        discussion_section(comments or ()),
+    ]
     named = get_texts(record, "jira_keys")
+    base, head = get_object(record, "base"), get_object(record, "head")
+    branch = get_text(head, "ref") or get_text(record, "head_branch")
     key = _key(record)
-    stats = get_object(record, "stats")
+    merged = bool(record.get("merged_at") or record.get("merged") is True)
+    parents = [(get_text(p, "sha") or "")[:12] for p in records_in(record, "parents") or ()]
     return make_document(
         unit,
         settings,
@@ -87,17 +110,102 @@ def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
         or f"{unit.key}#{key}",
         created_at=get_time(record, "created_at", "date"),
         updated_at=get_time(record, "updated_at", "merged_at", "closed_at"),
-        metrics={
-            "additions": get_number({**stats, **record}, "additions"),
-            "deletions": get_number({**stats, **record}, "deletions"),
-            "files": _files(record),
-        },
+        metrics=_metrics(record, files) | review_metrics(record, reviews, _dates(commits)),
         extra={
-            "jira_keys": jira_keys(title, body) if named is None else named,
-            "state": get_text(record, "state"),
+            "jira_keys": jira_keys(title, body, *messages, branch=branch or "")
+            if named is None
+            else named,
+            "issues": _issues(title, body, *messages),
+            "state": "merged" if merged else get_text(record, "state"),
+            "draft": True if record.get("draft") is True else None,
             "labels": _labels(record),
+            "milestone": _milestone(record),
+            "base": get_text(base, "ref") or get_text(record, "base_branch"),
+            "head": branch,
+            "parents": parents,
+            "merge": True if len(parents) > 1 else None,
         },
     )
+
+
+def _metrics(record: Mapping[str, Any], files: list[FileChange]) -> dict[str, float | None]:
+    stats = get_object(record, "stats")
+    metrics: dict[str, float | None] = {}
+    for name in ("additions", "deletions"):
+        told = get_number({**stats, **record}, name)
+        listed = [getattr(change, name) for change in files]
+        if told is None and listed and None not in listed:
+            told = float(sum(listed))
+        metrics[name] = told
+    metrics["files"] = _files(record)
+    for name, lists in (("commits", ("commits",)), ("comments", ("comments", "review_comments"))):
+        found = [number for number in (_count(record, one) for one in lists) if number is not None]
+        if found:
+            metrics[name] = sum(found)
+    return metrics
+
+
+def _count(record: Mapping[str, Any], name: str) -> float | None:
+    """How many there are: REST gives a number, an export with the entries their list."""
+    entries = records_in(record, name)
+    value = record.get(name)
+    if entries is None and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return None if entries is None else float(len(entries))
+
+
+def _file_changes(record: Mapping[str, Any]) -> list[FileChange]:
+    """Changed files of a list: GitHub's objects, or paths."""
+    found: list[FileChange] = []
+    values = record.get("files")
+    for value in values if isinstance(values, list) else ():
+        if isinstance(value, str):
+            found.append(FileChange(value))
+            continue
+        entry = as_object(value, "an entry of files")
+        numbers = (get_number(entry, name) for name in ("additions", "deletions"))
+        added, deleted = (None if number is None else int(number) for number in numbers)
+        path = get_text(entry, "filename", "path")
+        if path is None:
+            raise BadRecord("an entry of files has no filename")
+        found.append(
+            FileChange(
+                path,
+                (get_text(entry, "status") or "").lower(),
+                added,
+                deleted,
+                get_text(entry, "previous_filename") or "",
+                get_text(entry, "patch") or "",
+            )
+        )
+    return found
+
+
+def _dates(commits: list[Mapping[str, Any]] | None) -> list[str]:
+    found: list[str] = []
+    for entry in commits or ():
+        commit = get_object(entry, "commit")
+        at = get_time(get_object(commit, "committer"), "date")
+        at = at or get_time(get_object(commit, "author"), "date")
+        found += [at] if at else []
+    return found
+
+
+def _issues(*texts: str) -> list[str]:
+    """Issues that the change says it closes: `#12`, `org/app#12`."""
+    found = [
+        f"{address or other}#{number}"
+        for text in texts
+        for address, other, number in _ISSUE.findall(text)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _milestone(record: Mapping[str, Any]) -> str | None:
+    value = record.get("milestone")
+    if isinstance(value, dict):
+        return get_text(value, "title")
+    return get_text(record, "milestone")
 
 
 def _key(record: Mapping[str, Any]) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alchemy.config import Settings
-from alchemy.connectors.adf import parse_adf
-from alchemy.connectors.blocks import to_markdown
 from alchemy.connectors.fields import (
     BadRecord,
     as_object,
@@ -20,46 +17,47 @@ from alchemy.connectors.fields import (
     get_text,
     get_texts,
     get_time,
-    normalise,
-    type_name,
 )
+from alchemy.connectors.jira_csv import csv_items
+from alchemy.connectors.jira_document import (
+    Issue,
+    Related,
+    issue_document,
+    issue_reference,
+    priority_rank,
+    read_comments,
+)
+from alchemy.connectors.jira_history import read_history
 from alchemy.connectors.records import (
     Item,
     Outcome,
     RawUnit,
     Reader,
     build_documents,
-    decoded,
     identifier,
     json_items,
     json_line_items,
-    make_document,
-    read_lines,
-    too_large,
     web_address,
 )
-from alchemy.connectors.wiki_markup import parse_wiki
 from alchemy.protocols import Lake
 from alchemy.types import Document
 
-_PRIORITIES = (
-    ("trivial", "lowest"),
-    ("minor", "low"),
-    ("major", "medium", "normal"),
-    ("critical", "high"),
-    ("blocker", "highest", "urgent"),
-)
-PRIORITY_RANK = {name: float(rank) for rank, names in enumerate(_PRIORITIES, 1) for name in names}
-"""Priority name → 1 (least urgent) … 5; a name that is not here has no rank."""
-_NUMBERED = re.compile(r"p?([1-5])")
+__all__ = ["READERS", "priority_rank"]
 
 _STORY_POINTS = {"story points", "story point estimate"}
+_NOT_CUSTOM = re.compile(r"story point.*|rank|development|\[chart\].*|sprint|epic link|epic name")
+"""Custom fields that are read by themselves or hold nothing a person wrote."""
+_PERSON = re.compile(
+    r"\b(?:assignee|reporter|review(?:er)?s?|testers?|owners?|approvers?|participants?|developers?"
+    r"|watchers?|authors?|users?|contacts?|managers?|leads?|people)\b"
+)
+_SPRINT_NAME = re.compile(r"\bname=([^,\]]+)")
 
 
 def read_json_lines(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
     """One issue per line, flat or as REST gives it."""
     items = json_line_items(lake, unit, settings)
-    return build_documents(unit, items, lambda value: _issue(unit, settings, value, {}))
+    return build_documents(unit, items, lambda value: _document(unit, settings, value, {}))
 
 
 def read_json(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
@@ -73,13 +71,13 @@ def read_json(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome
             names = found if isinstance(found, dict) else {}
             yield item
 
-    return build_documents(unit, items(), lambda value: _issue(unit, settings, value, names))
+    return build_documents(unit, items(), lambda value: _document(unit, settings, value, names))
 
 
 def read_csv(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
     """Jira's CSV export, or a CSV with the flat form's column names."""
-    items = _csv_items(lake, unit, settings)
-    return build_documents(unit, items, lambda value: _flat(unit, settings, value))
+    items = csv_items(lake, unit, settings)
+    return build_documents(unit, items, lambda value: _document(unit, settings, value, {}))
 
 
 READERS: dict[str, Reader] = {
@@ -90,41 +88,71 @@ READERS: dict[str, Reader] = {
 }
 
 
-def _issue(unit: RawUnit, settings: Settings, value: Any, names: Mapping[str, Any]) -> Document:
+def _document(unit: RawUnit, settings: Settings, value: Any, names: Mapping[str, Any]) -> Document:
     record = as_object(value)
-    if "fields" in record:
-        return _rest(unit, settings, record, names)
-    return _flat(unit, settings, record)
+    if "fields" not in record:
+        return issue_document(unit, settings, record, _flat(record))
+    own_names = record.get("names")
+    named = {**names, **own_names} if isinstance(own_names, dict) else names
+    rights = {name: record[name] for name in ("tenant", "acl") if name in record}
+    issue = _rest(record, get_object(record, "fields"), named)
+    return issue_document(unit, settings, {**get_object(record, "fields"), **rights}, issue)
+
+
+def _key(record: Mapping[str, Any]) -> str:
+    key = get_text(record, "key")
+    if key is None:
+        raise BadRecord("the issue has no key")
+    return identifier(key, "key")
 
 
 # --- the flat form --------------------------------------------------------------------------------
 
 
-def _flat(unit: RawUnit, settings: Settings, record: Mapping[str, Any]) -> Document:
-    key = _key(record)
-    comments = get_list(record, "comments")
-    bodies = [_flat_comment(comment) for comment in comments or ()]
+def _flat(record: Mapping[str, Any]) -> Issue:
+    entries = get_list(record, "comments")
+    comments, restricted = read_comments(entries)
     count = get_number(record, "comment_count")
-    return _document(
-        unit,
-        settings,
-        record,
-        key=key,
+    status, parent = get_text(record, "status"), record.get("parent")
+    due = get_time(record, "due_date", "duedate")
+    return Issue(
+        key=_key(record),
         summary=get_text(record, "summary", "title") or "",
         description=get_text(record, "description"),
-        comments=bodies,
-        comment_count=count if count is not None or comments is None else float(len(comments)),
-        story_points=get_number(record, "story_points"),
-        uri=web_address(get_text(record, "url", "uri")),
         created_at=get_time(record, "created_at", "created"),
         updated_at=get_time(record, "updated_at", "updated"),
+        uri=web_address(get_text(record, "url", "uri")),
+        comments=comments,
+        restricted=restricted,
+        comment_count=count if count is not None or entries is None else float(len(entries)),
+        story_points=get_number(record, "story_points"),
+        environment=get_text(record, "environment"),
+        resolved_at=get_time(record, "resolved_at", "resolutiondate", "resolved"),
+        history=read_history(record),
+        done=(get_text(record, "status_category") or "").lower() == "done",
+        security=get_text(record, "security", "security_level"),
+        links=_flat_links(record),
+        parent=issue_reference(parent, "part of", "parent") if parent else None,
+        subtasks=_references(record, "subtasks"),
+        custom=_named_custom(get_object(record, "custom")),
+        numbers={
+            "votes": get_number(record, "votes"),
+            "watches": get_number(record, "watches"),
+            "worklogs": get_number(record, "worklog_count"),
+        },
         extra={
-            "status": get_text(record, "status"),
+            "status": status,
             "priority": _flat_priority(record),
             "issuetype": get_text(record, "issuetype", "issue_type"),
             "labels": get_texts(record, "labels"),
             "components": get_texts(record, "components"),
-            "links": _flat_links(record),
+            "resolution": get_text(record, "resolution"),
+            "fix_versions": _texts(record, "fix_versions", "fixVersions"),
+            "versions": _texts(record, "versions", "affects_versions"),
+            "due_date": due and due[:10],
+            "epic": get_text(record, "epic", "epic_link"),
+            "sprints": _texts(record, "sprints"),
+            "attachments": _texts(record, "attachments"),
         },
     )
 
@@ -136,68 +164,107 @@ def _flat_priority(record: Mapping[str, Any]) -> str | None:
     return get_text(record, "priority")
 
 
-def _flat_comment(comment: Any) -> tuple[str | None, str]:
-    if isinstance(comment, str):
-        return None, comment
-    record = as_object(comment, "a comment")
-    return get_time(record, "created_at", "created"), _rich(record.get("body"), "a comment's body")
+def _texts(record: Mapping[str, Any], *names: str) -> list[str] | None:
+    """A list under the first of these names that is there: strings, or objects with a name."""
+    name = next((n for n in names if record.get(n) is not None), names[0])
+    values = get_list(record, name)
+    if values is None or all(isinstance(value, str) for value in values):
+        return get_texts(record, name)
+    return _names(record, name, "name", "filename")
 
 
-def _flat_links(record: Mapping[str, Any]) -> list[dict[str, str]] | None:
+def _references(record: Mapping[str, Any], name: str) -> list[Related] | None:
+    values = get_list(record, name)
+    return values and [issue_reference(value, "has subtask", "a subtask") for value in values]
+
+
+def _flat_links(record: Mapping[str, Any]) -> list[Related] | None:
     links = get_list(record, "links")
     if links is None:
         return None
-    found: list[dict[str, str]] = []
+    found: list[Related] = []
     for link in links:
-        if isinstance(link, str):
-            found.append({"type": "relates to", "key": clean_line(link)})
-        else:
-            entry = as_object(link, "a link")
-            kind, key = get_text(entry, "type"), get_text(entry, "key")
-            if not key:
-                raise BadRecord("a link has no key")
-            found.append({"type": clean_line(kind or "relates to"), "key": clean_line(key)})
+        kind = None if isinstance(link, str) else get_text(as_object(link, "a link"), "type")
+        found.append(issue_reference(link, clean_line(kind or "relates to"), "a link"))
     return found
+
+
+def _named_custom(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Custom fields by name, without people and without what is read elsewhere."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if not _NOT_CUSTOM.fullmatch(name.lower()) and not _PERSON.search(name.lower())
+    }
 
 
 # --- the REST form --------------------------------------------------------------------------------
 
 
-def _rest(
-    unit: RawUnit, settings: Settings, record: Mapping[str, Any], names: Mapping[str, Any]
-) -> Document:
-    key, fields = _key(record), get_object(record, "fields")
-    own_names = record.get("names")
-    named = {**names, **own_names} if isinstance(own_names, dict) else names
-    comment = get_object(fields, "comment")
-    comments = get_list(comment, "comments")
-    bodies = [
-        (get_time(entry, "created"), _rich(entry.get("body"), "a comment's body"))
-        for entry in (as_object(c, "a comment") for c in comments or ())
-    ]
+def _rest(record: Mapping[str, Any], fields: Mapping[str, Any], names: Mapping[str, Any]) -> Issue:
+    key = _key(record)
+    status, comment = get_object(fields, "status"), get_object(fields, "comment")
+    entries = get_list(comment, "comments")
+    comments, restricted = read_comments(entries)
     count = get_number(comment, "total")
-    return _document(
-        unit,
-        settings,
-        {**fields, **{k: record[k] for k in ("tenant", "acl") if k in record}},
+    custom = {
+        name: fields[field]
+        for field, name in names.items()
+        if field.startswith("customfield_") and isinstance(name, str) and field in fields
+    }
+    own = {name.lower(): value for name, value in custom.items()}
+    epic, due = own.get("epic link"), get_time(fields, "duedate")
+    parent = fields.get("parent")
+    return Issue(
         key=key,
         summary=get_text(fields, "summary") or "",
         description=fields.get("description"),
-        comments=bodies,
-        comment_count=count if count is not None or comments is None else float(len(comments)),
-        story_points=_story_points(fields, named),
-        uri=_browse(get_text(record, "self"), key) or web_address(get_text(record, "url")),
         created_at=get_time(fields, "created"),
         updated_at=get_time(fields, "updated"),
+        uri=_browse(get_text(record, "self"), key) or web_address(get_text(record, "url")),
+        comments=comments,
+        restricted=restricted,
+        comment_count=count if count is not None or entries is None else float(len(entries)),
+        story_points=_story_points(fields, names),
+        environment=fields.get("environment"),
+        resolved_at=get_time(fields, "resolutiondate"),
+        history=read_history(record),
+        done=get_text(get_object(status, "statusCategory"), "key") == "done",
+        security=_security(fields),
+        links=_rest_links(fields),
+        parent=issue_reference(parent, "part of", "parent") if parent else None,
+        subtasks=_references(fields, "subtasks"),
+        custom=_named_custom(custom),
+        numbers={
+            "votes": get_number(get_object(fields, "votes"), "votes"),
+            "watches": get_number(get_object(fields, "watches"), "watchCount"),
+            "worklogs": _worklogs(fields),
+        },
         extra={
-            "status": get_text(get_object(fields, "status"), "name"),
+            "status": get_text(status, "name"),
             "priority": get_text(get_object(fields, "priority"), "name"),
             "issuetype": get_text(get_object(fields, "issuetype"), "name"),
             "labels": get_texts(fields, "labels"),
             "components": _names(fields, "components"),
-            "links": _rest_links(fields),
+            "resolution": get_text(get_object(fields, "resolution"), "name"),
+            "fix_versions": _names(fields, "fixVersions"),
+            "versions": _names(fields, "versions"),
+            "due_date": due and due[:10],
+            "epic": epic if isinstance(epic, str) else None,
+            "sprints": _sprints(own.get("sprint")),
+            "attachments": _names(fields, "attachment", "filename"),
         },
     )
+
+
+def _security(fields: Mapping[str, Any]) -> str | None:
+    """The security level's name; one without a name hides the issue all the same."""
+    level = fields.get("security")
+    if not level:
+        return None
+    if isinstance(level, str):
+        return level
+    return get_text(as_object(level, "security"), "name", "id") or "unnamed"
 
 
 def _story_points(fields: Mapping[str, Any], names: Mapping[str, Any]) -> float | None:
@@ -210,27 +277,49 @@ def _story_points(fields: Mapping[str, Any], names: Mapping[str, Any]) -> float 
     return get_number(fields, "story_points", "storyPoints")
 
 
-def _names(fields: Mapping[str, Any], field: str) -> list[str] | None:
+def _names(fields: Mapping[str, Any], field: str, *names: str) -> list[str] | None:
     values = get_list(fields, field)
     if values is None:
         return None
-    found = (get_text(as_object(value, f"an entry of {field}"), "name") for value in values)
-    return [clean_line(name) for name in found if name]
+    names = names or ("name",)
+    found = (get_text(as_object(value, f"an entry of {field}"), *names) for value in values)
+    return [clean_line(text) for text in found if text]
 
 
-def _rest_links(fields: Mapping[str, Any]) -> list[dict[str, str]] | None:
+def _sprints(value: Any) -> list[str] | None:
+    """Names of sprints: objects, or Jira Server's printed Java objects."""
+    if not isinstance(value, list):
+        return None
+    found: list[str] = []
+    for sprint in value:
+        if isinstance(sprint, dict):
+            found.append(get_text(sprint, "name") or "")
+        elif isinstance(sprint, str):
+            match = _SPRINT_NAME.search(sprint)
+            found.append(match[1] if match else "" if "[" in sprint else sprint)
+    return [clean_line(name) for name in found if name.strip()]
+
+
+def _worklogs(fields: Mapping[str, Any]) -> float | None:
+    worklog = get_object(fields, "worklog")
+    entries = get_list(worklog, "worklogs")
+    total = get_number(worklog, "total")
+    return total if total is not None or entries is None else float(len(entries))
+
+
+def _rest_links(fields: Mapping[str, Any]) -> list[Related] | None:
     links = get_list(fields, "issuelinks")
     if links is None:
         return None
-    found: list[dict[str, str]] = []
+    found: list[Related] = []
     for value in links:
         link = as_object(value, "an issue link")
         kind = get_object(link, "type")
         for direction in ("inward", "outward"):
-            other = get_text(get_object(link, f"{direction}Issue"), "key")
-            if other:
+            other = get_object(link, f"{direction}Issue")
+            if get_text(other, "key"):
                 phrase = get_text(kind, direction, "name") or "relates to"
-                found.append({"type": clean_line(phrase), "key": clean_line(other)})
+                found.append(issue_reference(other, clean_line(phrase), "a linked issue"))
     return found
 
 
@@ -238,163 +327,3 @@ def _browse(address: str | None, key: str) -> str | None:
     """The page a person opens, from the API address of the issue."""
     match = re.match(r"(https?://.+?)/rest/api/", address or "")
     return f"{match[1]}/browse/{key}" if match else None
-
-
-# --- CSV ------------------------------------------------------------------------------------------
-
-_COLUMNS = {
-    "issue key": "key",
-    "issuekey": "key",
-    "story points": "story_points",
-    "storypoint": "story_points",
-    "story point estimate": "story_points",
-    "custom field (story points)": "story_points",
-    "custom field (story point estimate)": "story_points",
-    "issue type": "issuetype",
-    "component/s": "components",
-    "component": "components",
-    "comment": "comments",
-    "label": "labels",
-}
-_REPEATED = {"labels", "components", "comments", "links"}
-
-
-def _csv_items(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Item]:
-    limit = settings.cleaning.max_record_bytes
-    # the module's own limit is process-wide and far below what a description may hold
-    csv.field_size_limit(max(csv.field_size_limit(), limit))
-    held = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal held
-        for _, raw in read_lines(lake, unit, limit):
-            held += limit + 1 if raw is None else len(raw) + 1
-            if raw is None or held > limit:
-                raise BadRecord(f"{too_large(limit)}; the rest of the file was not read")
-            yield decoded(raw) + "\n"
-
-    rows = csv.reader(lines(), strict=True)
-    names: list[str] = []
-    first = 1
-    while True:
-        held = 0
-        position = f"line {first}"
-        try:
-            row = next(rows, None)
-        except BadRecord as error:
-            yield Item(position, problem=str(error))
-            return
-        except csv.Error as error:
-            yield Item(position, problem=f"not valid CSV: {error}; the rest was not read")
-            return
-        if row is None:
-            return
-        first = rows.line_num + 1
-        if not names:
-            names = [_column(name) for name in row]
-        elif row and len(row) != len(names):
-            problem = f"row has {len(row)} fields, the header has {len(names)}"
-            yield Item(position, problem=problem)
-        elif any(cell.strip() for cell in row):
-            yield Item(position, _csv_record(names, row))
-
-
-def _column(name: str) -> str:
-    lowered = name.strip().lower()
-    if "issue link (" in lowered:
-        return f"links {name[name.index('(') + 1 :].rstrip(') ')}"
-    return _COLUMNS.get(lowered, lowered.replace(" ", "_"))
-
-
-def _csv_record(names: list[str], row: list[str]) -> dict[str, Any]:
-    """Flat record of a row: empty cells are absent, repeated columns are lists."""
-    record: dict[str, Any] = {}
-    for name, cell in zip(names, row, strict=True):
-        field, _, kind = name.partition(" ")
-        if not cell.strip():
-            continue
-        if field == "links" and kind:
-            record.setdefault("links", []).append({"type": kind, "key": cell})
-        elif field == "comments":
-            # "07/Oct/15 8:46 PM;author;text" in Jira's export
-            parts = cell.split(";", 2)
-            stamped = len(parts) == 3 and re.search(r"\d.*\d", parts[0])
-            comment = {"created": parts[0], "body": parts[2]} if stamped else cell
-            record.setdefault("comments", []).append(comment)
-        elif field in _REPEATED:
-            record.setdefault(field, []).append(cell)
-        else:
-            record.setdefault(field, cell)
-    return record
-
-
-# --- the document ---------------------------------------------------------------------------------
-
-
-def priority_rank(name: str) -> float | None:
-    """1 (least urgent) … 5 of a priority's name; Jira numbers them from 1, the most urgent."""
-    lowered = clean_line(name).lower()
-    numbered = _NUMBERED.fullmatch(lowered)
-    return 6.0 - float(numbered[1]) if numbered else PRIORITY_RANK.get(lowered)
-
-
-def _key(record: Mapping[str, Any]) -> str:
-    key = get_text(record, "key")
-    if key is None:
-        raise BadRecord("the issue has no key")
-    return identifier(key, "key")
-
-
-def _rich(value: Any, name: str) -> str:
-    """Markdown of wiki markup (a string) or ADF (an object)."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return to_markdown(parse_wiki(normalise(value)))
-    if isinstance(value, dict):
-        return to_markdown(parse_adf(value))
-    raise BadRecord(f"{name} is {type_name(value)}, not text")
-
-
-def _document(
-    unit: RawUnit,
-    settings: Settings,
-    record: Mapping[str, Any],
-    *,
-    key: str,
-    summary: str,
-    description: Any,
-    comments: list[tuple[str | None, str]],
-    comment_count: float | None,
-    story_points: float | None,
-    uri: str | None,
-    created_at: str | None,
-    updated_at: str | None,
-    extra: Mapping[str, Any],
-) -> Document:
-    body = _rich(description, "description")
-    parts = [body] if body else []
-    written = [(date, text) for date, text in comments if text.strip()]
-    if written:
-        parts.append("## Comments")
-    for number, (date, text) in enumerate(written, 1):
-        parts.append(f"### Comment {number}{f' ({date[:10]})' if date else ''}\n\n{text}")
-    priority = extra.get("priority")
-    return make_document(
-        unit,
-        settings,
-        record,
-        key=key,
-        title=summary,
-        text="\n\n".join(parts),
-        uri=uri or f"{unit.key}#{key}",
-        created_at=created_at,
-        updated_at=updated_at,
-        metrics={
-            "story_points": story_points,
-            "comment_count": comment_count,
-            "priority_rank": priority_rank(priority) if priority else None,
-            "description_chars": None if description is None else float(len(body)),
-        },
-        extra={k: clean_line(v) if isinstance(v, str) else v for k, v in extra.items()},
-    )

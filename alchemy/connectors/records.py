@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 from alchemy.config import Settings
@@ -27,7 +28,8 @@ class RawUnit(JsonRecord):
 
     Attributes:
         key: lake key of the object.
-        start, end: byte range of whole lines in a JSON Lines object; `end` None is its end.
+        start, end: byte range of whole lines in a JSON Lines object, of an archive the numbers of
+            its members; `end` None is the object's end.
         line: 1-based number of the line at `start`.
         part: table of a database object.
     """
@@ -51,6 +53,13 @@ class Item:
     position: str
     value: Any = None
     problem: str = ""
+
+
+def suffix_of(key: str, known: Iterable[str]) -> str:
+    """The longest of the known suffixes the key ends with (`.tar.gz`), else its last suffix."""
+    name = key.rpartition("/")[2].lower()
+    found = [suffix for suffix in known if name.endswith(suffix) and name != suffix]
+    return max(found, key=len, default=PurePosixPath(name).suffix)
 
 
 def build_documents(
@@ -158,12 +167,16 @@ def json_line_items(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[I
 
 
 def json_items(
-    lake: Lake, unit: RawUnit, settings: Settings, containers: Sequence[str]
+    lake: Lake,
+    unit: RawUnit,
+    settings: Settings,
+    containers: Sequence[str],
+    own: Sequence[str] = (),
 ) -> Iterator[tuple[Item, Mapping[str, Any]]]:
     """The records of a JSON object with the object around them.
 
     The object is a list of records, one record, or an envelope with the records under one of
-    `containers` (`issues`, `results`, …).
+    `containers` (`issues`, `results`, …). With one of the fields `own` it is a record.
     """
     whole = _attempt(
         "file",
@@ -175,7 +188,11 @@ def json_items(
     elif isinstance(value, list):
         for number, record in enumerate(value):
             yield Item(f"[{number}]", record), {}
-    elif isinstance(value, dict) and (name := next((c for c in containers if c in value), "")):
+    elif (
+        isinstance(value, dict)
+        and not any(field in value for field in own)
+        and (name := next((c for c in containers if c in value), ""))
+    ):
         if not isinstance(value[name], list):
             yield Item(name, problem=f"{name} is {type_name(value[name])}, not a list"), value
             return

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html import escape
-from html.entities import html5
 from typing import Any
-
-from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
-from lxml import html as lxml_html
 
 from alchemy.connectors.blocks import (
     Block,
@@ -23,125 +18,77 @@ from alchemy.connectors.blocks import (
     Span,
     Table,
     flatten,
+    grid,
+    raised,
     words,
 )
+from alchemy.connectors.xhtml_tree import (
+    attribute,
+    child_named,
+    html_root,
+    macro_parameter,
+    name_of,
+    pieces,
+    storage_root,
+)
 
-_NAMESPACES = "".join(f' xmlns:{p}="{p}"' for p in ("ac", "ri", "at"))
-_ENTITY = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
-_XML_ENTITIES = {"amp", "lt", "gt", "quot", "apos"}
-_IGNORED = {"script", "style", "head", "template", "ac:parameter", "ac:placeholder", "svg"}
+_PLAIN = ("text", "strong", "emphasis")
+_IGNORED = {
+    *("script", "style", "head", "template", "svg"),
+    *("ac:parameter", "ac:placeholder", "ac:adf-attribute", "ac:task-id", "ac:task-uuid"),
+}
 _CONTAINERS = {
     *("html", "body", "div", "section", "article", "main", "header", "footer", "nav", "aside"),
     *("figure", "figcaption", "address", "form", "fieldset", "details", "summary", "center"),
     *("ac:layout", "ac:layout-section", "ac:layout-cell", "ac:rich-text-body", "root"),
+    *("ac:adf-extension", "ac:adf-content", "ac:adf-fallback"),
 }
 _BLOCKS = _CONTAINERS | {
     *("h1", "h2", "h3", "h4", "h5", "h6", "p", "ul", "ol", "dl", "table", "pre", "blockquote"),
     *("hr", "ac:task-list", "li", "tr", "td", "th", "tbody", "thead", "tfoot", "dt", "dd"),
+    *("ac:adf-node",),
 }
 _CALLOUTS = {"info": "INFO", "note": "NOTE", "tip": "TIP", "warning": "WARNING"}
-_INLINE_MACROS = {"status", "jira", "anchor"}
+_INLINE_MACROS = {"status", "jira", "jiraissues", "anchor", "mathinline", "profile"}
+_SHOWN = ("title", "key", "jqlQuery", "url", "body", "name", "diagramName", "page", "user")
+"""Parameters that a macro without a body shows, the first one there."""
+_SILENT = {
+    *("toc", "toc-zone", "children", "pagetree", "pagetreesearch", "attachments", "anchor"),
+    *("recently-updated", "contributors", "contentbylabel", "detailssummary", "livesearch"),
+    *("blog-posts", "change-history", "content-report-table", "space-details", "popular-labels"),
+}
+"""Macros that list what is written elsewhere: their parameters say how, not what."""
+_EMOTICONS = {
+    **{"tick": "✓", "cross": "✗", "warning": "⚠", "information": "ℹ", "question": "?"},
+    **{"plus": "+", "minus": "-", "thumbs-up": "👍", "thumbs-down": "👎", "light-on": "💡"},
+}
 
 
 def parse_storage(text: str) -> tuple[Block, ...]:
     """Blocks of a storage-format page; a fragment that is not XML is read as HTML."""
-    try:
-        root = etree.fromstring(f"<root{_NAMESPACES}>{_numeric(text)}</root>", _xml_parser())
-    except (etree.XMLSyntaxError, ValueError):
-        flat = (escape(part) if verbatim else part for part, verbatim in _sections(text))
-        return parse_html(f"<div>{''.join(flat)}</div>")
-    return tuple(_blocks(root))
+    root = storage_root(text)
+    return () if root is None else tuple(_blocks(root))
 
 
 def parse_html(text: str) -> tuple[Block, ...]:
     """Blocks of an HTML document or fragment."""
-    root = _html_root(text)
+    root = html_root(text)
     return () if root is None else tuple(_blocks(root))
 
 
 def html_title(text: str) -> str:
     """The document's `<title>`."""
-    root = _html_root(text)
+    root = html_root(text)
     found = None if root is None else root.find(".//title")
     return " ".join(found.text_content().split()) if found is not None else ""
 
 
-def _xml_parser() -> etree.XMLParser:
-    # pages are foreign input: no entities are expanded, nothing is fetched
-    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-
-
-def _html_root(text: str) -> Any:
-    # an encoding declaration inside text that is already decoded is refused by the parser
-    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text).replace("\0", "")
-    try:
-        return lxml_html.document_fromstring(text)
-    except etree.ParserError:  # nothing but comments or white space
-        return None
-
-
-def _numeric(text: str) -> str:
-    """HTML's named characters as themselves, outside CDATA: XML knows only five."""
-    return "".join(
-        f"<![CDATA[{part}]]>" if verbatim else _ENTITY.sub(_character, part)
-        for part, verbatim in _sections(text)
-    )
-
-
-def _sections(text: str) -> Iterator[tuple[str, bool]]:
-    """The text in order, cut into the content of CDATA sections (True) and the rest."""
-    at = 0
-    while (start := text.find("<![CDATA[", at)) >= 0 and (end := text.find("]]>", start)) >= 0:
-        yield text[at:start], False
-        yield text[start + 9 : end], True
-        at = end + 3
-    yield text[at:], False
-
-
-def _character(match: re.Match[str]) -> str:
-    if match[1] in _XML_ENTITIES:
-        return match[0]
-    return html5.get(f"{match[1]};", f"&amp;{match[1]};")
-
-
-def _name(element: Any) -> str:
-    """`h1`, `ac:link`; empty for comments and processing instructions."""
-    if not isinstance(element.tag, str):
-        return ""
-    space, _, local = element.tag.rpartition("}")
-    return f"{space.lstrip('{')}:{local}".lower() if space else local.lower()
-
-
-def _get(element: Any, name: str) -> str:
-    prefix, _, local = name.rpartition(":")
-    return element.get(f"{{{prefix}}}{local}" if prefix else local) or element.get(name) or ""
-
-
-def _find(element: Any, name: str) -> Any:
-    return next((child for child in element if _name(child) == name), None)
-
-
-def _parameter(macro: Any, name: str) -> str:
-    for child in macro:
-        if _name(child) == "ac:parameter" and _get(child, "ac:name") == name:
-            return "".join(child.itertext()).strip()
-    return ""
-
-
-def _pieces(element: Any) -> Iterator[Any]:
-    """Text and child elements in order."""
-    if element.text:
-        yield element.text
-    for child in element:
-        yield child
-        if child.tail:
-            yield child.tail
-
-
 def _is_block(element: Any) -> bool:
-    name = _name(element)
+    name = name_of(element)
+    if name in ("ac:image", "ac:link"):  # a caption or a label may be made of paragraphs
+        return False
     if name in ("ac:structured-macro", "ac:macro"):
-        return _get(element, "ac:name") not in _INLINE_MACROS
+        return attribute(element, "ac:name") not in _INLINE_MACROS
     if name in _BLOCKS:
         return True
     return name not in _IGNORED and any(_is_block(child) for child in element)
@@ -150,6 +97,10 @@ def _is_block(element: Any) -> bool:
 def _blocks(element: Any) -> list[Block]:
     found: list[Block] = []
     run: list[Span] = []
+    if name_of(element) == "ac:adf-extension":  # its fallback says the same for older readers
+        node = child_named(element, "ac:adf-node")
+        if node is not None:
+            return _block(node)
 
     def close() -> None:
         inline = _trimmed(run)
@@ -157,7 +108,7 @@ def _blocks(element: Any) -> list[Block]:
             found.append(Paragraph(inline))
         run.clear()
 
-    for piece in _pieces(element):
+    for piece in pieces(element):
         if isinstance(piece, str):
             run.append(Span(_spaced(piece)))
         elif _is_block(piece):
@@ -170,7 +121,7 @@ def _blocks(element: Any) -> list[Block]:
 
 
 def _block(element: Any) -> list[Block]:
-    name = _name(element)
+    name = name_of(element)
     if re.fullmatch("h[1-6]", name):
         return [Heading(int(name[1]), _trimmed(_inside(element)))]
     match name:
@@ -187,96 +138,182 @@ def _block(element: Any) -> list[Block]:
         case "ac:structured-macro" | "ac:macro":
             return _macro(element)
         case "ac:task-list":
-            return [Items("bullet", tuple(_task(child) for child in element if _name(child)))]
+            return [Items("bullet", _tasks(element))]
+        case "ac:adf-node":
+            return _node(element)
         case _:
             return _blocks(element)
 
 
 def _highlighted(element: Any) -> str:
-    code = _find(element, "code")
-    classes = f"{_get(element, 'class')} {_get(code, 'class') if code is not None else ''}"
+    code = child_named(element, "code")
+    classes = (
+        f"{attribute(element, 'class')} {attribute(code, 'class') if code is not None else ''}"
+    )
     match = re.search(r"\b(?:language|lang)-([\w+#-]+)", classes)
     return match[1] if match else ""
 
 
 def _list(element: Any, name: str) -> Items:
     entries = []
-    for piece in _pieces(element):
+    for piece in pieces(element):
         if isinstance(piece, str):
             if piece.strip():
                 entries.append(Entry((Paragraph(words(_spaced(piece).strip())),)))
-        elif _name(piece) in ("ul", "ol") and entries:  # a list between items belongs to the last
+        elif name_of(piece) in ("ul", "ol") and entries:  # a list between items belongs to the last
             entries[-1] = Entry((*entries[-1].blocks, *_block(piece)))
-        elif _name(piece) not in _IGNORED and _name(piece):
-            entries.append(Entry(tuple(_blocks(piece) if _name(piece) == "li" else _block(piece))))
-    start = _get(element, "start")
+        elif name_of(piece) not in _IGNORED and name_of(piece):
+            entries.append(
+                Entry(tuple(_blocks(piece) if name_of(piece) == "li" else _block(piece)))
+            )
+    start = attribute(element, "start")
     kind = "number" if name == "ol" else "bullet"
     return Items(kind, tuple(entries), int(start) if start.isdecimal() else 1)
 
 
 def _definitions(element: Any) -> Items:
     entries: list[Entry] = []
-    groups = [list(child) if _name(child) == "div" else [child] for child in element]
+    groups = [list(child) if name_of(child) == "div" else [child] for child in element]
     for child in (child for group in groups for child in group):
-        if _name(child) == "dt":
+        if name_of(child) == "dt":
             entries.append(Entry((), _trimmed(_inside(child))))
-        elif _name(child) == "dd":
+        elif name_of(child) == "dd":
             term = entries.pop() if entries else Entry(())
             entries.append(Entry((*term.blocks, *_blocks(child)), term.term))
     return Items("term", tuple(entries))
 
 
 def _table(element: Any) -> list[Block]:
-    rows: list[tuple[Inline, ...]] = []
+    rows: list[list[tuple[Inline, int, int]]] = []
     header = False
     found: list[Block] = []
     for row in _rows(element):
-        if _name(row) == "caption":
+        if name_of(row) == "caption":
             found.append(Paragraph(_trimmed(_inside(row))))
             continue
-        cells = [cell for cell in row if _name(cell) in ("td", "th")]
+        cells = [cell for cell in row if name_of(cell) in ("td", "th")]
         if not rows:
-            header = bool(cells) and all(_name(cell) == "th" for cell in cells)
-        rows.append(tuple(flatten(_blocks(cell)) for cell in cells))
-    return [*found, Table(tuple(rows), header)]
+            header = bool(cells) and all(name_of(cell) == "th" for cell in cells)
+        rows.append([_cell(cell) for cell in cells])
+    return [*found, Table(grid(rows), header)]
+
+
+def _cell(element: Any) -> tuple[Inline, int, int]:
+    columns, rows = (attribute(element, name).strip() for name in ("colspan", "rowspan"))
+    return (
+        flatten(_blocks(element)),
+        int(columns) if re.fullmatch(r"[0-9]{1,5}", columns) else 1,
+        int(rows) if re.fullmatch(r"[0-9]{1,5}", rows) else 1,
+    )
 
 
 def _rows(element: Any) -> Iterator[Any]:
     """Rows and captions of this table, not of one inside a cell."""
     for child in element:
-        if _name(child) in ("tr", "caption"):
+        if name_of(child) in ("tr", "caption"):
             yield child
-        elif _name(child) in ("tbody", "thead", "tfoot"):
+        elif name_of(child) in ("tbody", "thead", "tfoot"):
             yield from _rows(child)
 
 
 def _macro(element: Any) -> list[Block]:
-    kind = _get(element, "ac:name")
-    rich, plain = _find(element, "ac:rich-text-body"), _find(element, "ac:plain-text-body")
-    title = words(_parameter(element, "title"))
+    kind = attribute(element, "ac:name")
+    rich, plain = (
+        child_named(element, "ac:rich-text-body"),
+        child_named(element, "ac:plain-text-body"),
+    )
+    title = words(macro_parameter(element, "title"))
     heading: list[Block] = [Paragraph(title)] if title else []
     if plain is not None:
         text = "".join(plain.itertext()).strip("\n")
-        language = _parameter(element, "language")
+        if kind == "html":
+            return [*heading, *parse_html(f"<div>{text}</div>")]
+        language = macro_parameter(element, "language")
         return [*heading, Code(text, language if re.fullmatch(r"[\w+#-]+", language) else "")]
     if rich is None:
-        return heading
+        shown = () if kind in _SILENT else _shown(element)
+        return [Paragraph(shown)] if shown else []
     inside = tuple([*heading, *_blocks(rich)])
     if kind in _CALLOUTS:
         return [Callout(_CALLOUTS[kind], inside)]
     return [Callout("", inside)] if kind == "quote" else list(inside)
 
 
+def _shown(macro: Any) -> Inline:
+    """What a macro without a body stands for: a page it includes, a file, an issue, a title."""
+    resources = [
+        found
+        for child in macro
+        if name_of(child) in ("ac:parameter", "ac:link", "ri:attachment", "ri:page", "ri:url")
+        for found in child.iter()
+        if name_of(found).startswith("ri:") and name_of(found) not in ("ri:space", "ri:user")
+    ]
+    linked = [_reference(resource) for resource in resources if _resource(resource)]
+    if linked:
+        return tuple(span for one in linked for span in (*words(" "), one))[1:]
+    kind = attribute(macro, "ac:name")
+    value = next((v for name in _SHOWN if (v := macro_parameter(macro, name))), "")
+    if not value and kind in ("include", "excerpt-include"):
+        value = macro_parameter(macro, "")
+    if value and (kind.startswith("math") or value == macro_parameter(macro, "jqlQuery")):
+        return (Span(value, "code"),)
+    return (Span(value, "link", value),) if re.match("https?://", value) else words(value)
+
+
+def _reference(resource: Any) -> Span:
+    target = _resource(resource)
+    if name_of(resource) == "ri:url":
+        return Span(target, "link", target)
+    return Span(target, "reference", target)
+
+
+def _tasks(element: Any) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for child in element:
+        if name_of(child) == "ac:task-list" and entries:  # a list between tasks belongs to the last
+            entries[-1] = Entry((*entries[-1].blocks, *_block(child)))
+        elif name_of(child) == "ac:task":
+            entries.append(_task(child))
+        elif name_of(child):
+            entries.append(Entry(tuple(_blocks(child))))
+    return tuple(entries)
+
+
 def _task(element: Any) -> Entry:
-    status, body = _find(element, "ac:task-status"), _find(element, "ac:task-body")
+    status, body = child_named(element, "ac:task-status"), child_named(element, "ac:task-body")
     done = status is not None and "".join(status.itertext()).strip() == "complete"
-    inside = flatten(_blocks(body)) if body is not None else ()
-    return Entry((Paragraph((Span("[x] " if done else "[ ] "), *inside)),))
+    box = Span("[x] " if done else "[ ] ")
+    match _blocks(body) if body is not None else []:
+        case [Paragraph(inline), *rest]:
+            return Entry((Paragraph((box, *inline)), *rest))
+        case rest:
+            return Entry((Paragraph((box,)), *rest))
+
+
+def _node(element: Any) -> list[Block]:
+    """A node that storage format has no markup for: a panel with a colour, a decision list."""
+    kind = attribute(element, "type")
+    found: list[Block] = []
+    for child in element:
+        if name_of(child) == "ac:adf-node":
+            found += _node(child)
+        elif name_of(child) == "ac:adf-content":
+            found += _blocks(child)
+    if kind == "panel":
+        panel = next((_text(c) for c in element if attribute(c, "key") == "panel-type"), "")
+        return [Callout(_CALLOUTS.get(panel.lower(), "NOTE"), tuple(found))]
+    if kind == "decision-list":
+        return [Items("bullet", tuple(Entry((block,)) for block in found))]
+    return found
+
+
+def _text(element: Any) -> str:
+    return "".join(element.itertext()).strip()
 
 
 def _inside(element: Any) -> list[Span]:
     spans: list[Span] = []
-    for piece in _pieces(element):
+    for piece in pieces(element):
         if isinstance(piece, str):
             spans.append(Span(_spaced(piece)))
         else:
@@ -285,7 +322,7 @@ def _inside(element: Any) -> list[Span]:
 
 
 def _spans(element: Any) -> list[Span]:
-    name = _name(element)
+    name = name_of(element)
     if not name or name in _IGNORED:
         return []
     match name:
@@ -296,19 +333,30 @@ def _spans(element: Any) -> list[Span]:
         case "a":
             return _link(element)
         case "img":
-            return [Span(_get(element, "alt"), "image", _get(element, "src"))]
+            return [Span(attribute(element, "alt"), "image", attribute(element, "src"))]
         case "ac:image":
-            target = next((c for c in element if _name(c) in ("ri:attachment", "ri:url")), None)
+            target = next((c for c in element if name_of(c) in ("ri:attachment", "ri:url")), None)
             place = _resource(target) if target is not None else ""
-            return [Span(_get(element, "ac:alt"), "image", place)]
+            caption = child_named(element, "ac:caption")
+            label = attribute(element, "ac:alt") or attribute(element, "ac:title")
+            below = [Span(" "), *_inside(caption)] if caption is not None else []
+            return [Span(label, "image", place), *below]
         case "ac:link":
             return _page_link(element)
         case "ac:emoticon":
-            return [Span(_get(element, "ac:emoji-fallback"))]
+            known = _EMOTICONS.get(attribute(element, "ac:name"), "")
+            return [Span(attribute(element, "ac:emoji-fallback") or known)]
         case "time":
-            return [Span(_get(element, "datetime"))] if not len(element) else _inside(element)
+            return [Span(attribute(element, "datetime"))] if not len(element) else _inside(element)
         case "ac:structured-macro" | "ac:macro":
-            return [Span(_parameter(element, "title") or _parameter(element, "key"))]
+            body = child_named(element, "ac:rich-text-body")
+            if body is not None:
+                return _inside(body)
+            return [] if attribute(element, "ac:name") in _SILENT else list(_shown(element))
+        case "sup":
+            return [Span(raised(s.text), s.kind, s.target) for s in _inside(element)]
+        case "s" | "del" | "strike":
+            return [Span(s.text, "deleted") if s.kind in _PLAIN else s for s in _inside(element)]
         case "strong" | "b" | "em" | "i":
             kind = "strong" if name in ("strong", "b") else "emphasis"
             inside = _inside(element)
@@ -320,7 +368,7 @@ def _spans(element: Any) -> list[Span]:
 
 
 def _link(element: Any) -> list[Span]:
-    target = _get(element, "href").strip()
+    target = attribute(element, "href").strip()
     inside = _trimmed(_inside(element))
     label = " ".join("".join(span.text for span in inside).split())
     if not re.match(r"(?:https?|ftp|mailto):", target):
@@ -330,17 +378,25 @@ def _link(element: Any) -> list[Span]:
 
 def _page_link(element: Any) -> list[Span]:
     body = next(
-        (c for c in element if _name(c) in ("ac:plain-text-link-body", "ac:link-body")), None
+        (c for c in element if name_of(c) in ("ac:plain-text-link-body", "ac:link-body")), None
     )
-    resource = next((c for c in element if _name(c).startswith("ri:")), None)
-    target = _resource(resource) if resource is not None else _get(element, "ac:anchor")
-    label = "".join(body.itertext()).strip() if body is not None else ""
-    return [Span(label or target, "reference", target)]
+    resource = next((c for c in element if name_of(c).startswith("ri:")), None)
+    target = _resource(resource) if resource is not None else attribute(element, "ac:anchor")
+    if body is None:
+        return [Span(target, "reference", target)]
+    inside = _trimmed(_inside(body))
+    if any(span.kind in ("code", "image") for span in inside):
+        return list(inside)
+    return [Span("".join(span.text for span in inside).strip() or target, "reference", target)]
 
 
 def _resource(element: Any) -> str:
     names = ("ri:content-title", "ri:filename", "ri:value", "ri:space-key")
-    return next((value for name in names if (value := _get(element, name))), "")
+    found = next((value for name in names if (value := attribute(element, name))), "")
+    if name_of(element) != "ri:user":
+        return found
+    person = (attribute(element, f"ri:{name}") for name in ("username", "account-id", "userkey"))
+    return next((f"@{name}" for name in person if name), "")
 
 
 def _spaced(text: str) -> str:

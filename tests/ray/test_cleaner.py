@@ -5,9 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -15,10 +20,12 @@ from actors import cleaner
 from actors.base import run_stage
 from actors.spark_session import spark_session, wait_until_gone
 from alchemy.cleaning import stage
-from alchemy.config import LakeSettings, Settings, SparkSettings
-from alchemy.connectors.registry import plan_units, read_unit
+from alchemy.cleaning.plan import Engine
+from alchemy.cleaning.spark import SparkEngine
+from alchemy.config import LakeSettings, Settings, SparkSettings, SyncSettings
 from alchemy.errors import AlchemyError, ErrorCode
-from alchemy.stage import StageContext
+from alchemy.stage import StageContext, no_progress, write_receipt
+from alchemy.stores import open_lake
 from alchemy.types import Chunk, Document, Receipt
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "raw"
@@ -66,10 +73,11 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def settings(root: Path, partitions: int) -> Settings:
+def settings(root: Path, partitions: int, engine: str = "auto") -> Settings:
     return Settings(
         lake=LakeSettings(root=str(root)),
         spark=SparkSettings(partitions=partitions, executor_memory_mb=512),
+        sync=SyncSettings.model_validate({"engine": engine}),
     )
 
 
@@ -79,9 +87,13 @@ def wash_in_one_session(good: Settings, bad: Settings, scratch: Path) -> tuple[R
     receipt, code = None, ""
     with spark_session(good.spark, scratch) as spark:
 
+        @contextmanager
+        def same_session(order: stage.Order) -> Iterator[Engine]:
+            assert order.name == "spark"
+            yield SparkEngine(spark, order.job, no_progress)
+
         def wash(context: StageContext) -> Receipt:
-            units = plan_units(context.lake, context.settings, cleaner.UNIT_BYTES)
-            return stage.run(context, spark, units, read_unit)
+            return stage.run(context, cleaner.raw_data(context.settings), same_session)
 
         receipt = run_stage("wash", wash, good, "run1", None)
         try:
@@ -99,20 +111,24 @@ class Washed:
     folder: Path
     events: list[tuple[str, str, dict]]
     other_receipt: Receipt
+    without_spark: Receipt
     error_code: str
 
 
 @pytest.fixture(scope="module")
 def washed(ray_cluster: None, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Washed:
-    four, one, bad = (tmp_path_factory.mktemp(name) for name in ("four", "one", "bad"))
-    for root in (four, one, bad):
+    four, one, ray_only, bad = (
+        tmp_path_factory.mktemp(name) for name in ("four", "one", "ray", "bad")
+    )
+    for root in (four, one, ray_only, bad):
         shutil.copytree(raw, root / "raw")
-    (bad / "processed").write_text("a file where the lake needs a folder")
+    (bad / "washed").write_text("a file where the lake needs a folder")
     sink = Sink.remote()
     receipt = cleaner.start(settings(four, 4), "run1", sink)
     scratch = tmp_path_factory.mktemp("scratch")
     other, code = ray.get(wash_in_one_session.remote(settings(one, 1), settings(bad, 1), scratch))
-    return Washed(receipt, four / receipt.uri, ray.get(sink.all.remote()), other, code)
+    plain = cleaner.start(settings(ray_only, 1, "ray"), "run1", None)
+    return Washed(receipt, four / receipt.uri, ray.get(sink.all.remote()), other, plain, code)
 
 
 def lines(path: Path) -> list[dict]:
@@ -135,13 +151,15 @@ def test_every_raw_record_is_kept_duplicate_or_in_quarantine(washed: Washed) -> 
     assert [row["position"] for row in lines(folder / "quarantine.jsonl")] == ["line 2"]
 
 
-def test_bytes_do_not_depend_on_the_partitions(washed: Washed) -> None:
+def test_bytes_depend_neither_on_the_partitions_nor_on_spark(washed: Washed) -> None:
     assert washed.receipt.files == washed.other_receipt.files
+    assert washed.receipt.files == washed.without_spark.files
     assert set(washed.receipt.files) == {
         f"processed/run1/{name}"
         for name in (
             *("cleaned_corpus.jsonl", "rag_chunks.jsonl", "metrics.parquet"),
             *("quarantine.jsonl", "removed.jsonl", "redactions.json"),
+            *("records.parquet", "ledger.jsonl"),
         )
     }
 
@@ -161,7 +179,12 @@ def test_newer_version_replaces_and_no_secret_is_left(washed: Washed) -> None:
 
 def test_progress_names_each_step(washed: Washed) -> None:
     events = [event for name, event, _ in washed.events if name == "wash"]
-    assert list(dict.fromkeys(events)) == ["wash.read", "wash.dedup", "wash.chunk"]
+    assert list(dict.fromkeys(events)) == [
+        "wash.planned",
+        "wash.read",
+        "wash.dedup",
+        "wash.chunk",
+    ]
 
 
 def test_nothing_is_left_behind(washed: Washed) -> None:
@@ -171,3 +194,70 @@ def test_nothing_is_left_behind(washed: Washed) -> None:
 
 def test_a_typed_error_of_an_executor_reaches_the_caller(washed: Washed) -> None:
     assert washed.error_code == ErrorCode.LAKE_NOT_WRITABLE.code
+
+
+def test_an_increment_starts_no_spark_and_changes_what_changed(washed: Washed, raw: Path) -> None:
+    root = washed.folder.parents[1]
+    write_receipt(open_lake(settings(root, 4).lake), washed.receipt)  # as the pipeline does
+    issue = {"key": "XD-77777", "summary": "A new issue", "description": "Written just now."}
+    (root / "raw" / "jira" / "newest.jsonl").write_text(json.dumps(issue) + "\n")
+    sink = Sink.remote()
+    receipt = cleaner.start(settings(root, 4), "run2", sink)
+    events = {event: fields for _, event, fields in ray.get(sink.all.remote())}
+    assert events["wash.planned"]["engine"] == "ray"
+    assert events["wash.planned"]["units_to_read"] == 1
+    assert (receipt.counts["added.jira"], receipt.counts["unchanged.jira"]) == (1, ISSUES)
+    assert events["wash.chunk"]["reused"] == receipt.rows - 1
+
+
+VICTIMS = {
+    "executor": "-Dlog4j2.configurationFile",
+    "master": "AppMasterEntryPoint",
+    "driver": "ray::Cleaner",
+}
+"""What the command line of each process of a wash holds, and no other's."""
+
+
+def _processes(mark: str) -> list[psutil.Process]:
+    """Processes of this test's own cluster."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(mark in word for word in words) and "pyspark-shell" not in words:
+            found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("victim", sorted(VICTIMS))
+def test_a_killed_process_costs_time_and_no_bytes(
+    washed: Washed, raw: Path, tmp_path: Path, victim: str
+) -> None:
+    shutil.copytree(raw, tmp_path / "raw")
+    result: list[Receipt | BaseException] = []
+    sink = Sink.remote()
+
+    def work() -> None:
+        try:
+            result.append(cleaner.start(settings(tmp_path, 4), "run1", sink))
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            result.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 240
+    while thread.is_alive() and time.monotonic() < deadline:
+        found = _processes(VICTIMS[victim])
+        if found and list(tmp_path.glob("washed/*/*/*/done.json")):
+            for process in found:
+                process.kill()
+            break
+        time.sleep(0.02)
+    else:
+        pytest.fail("the wash ended before its process could be killed")
+    thread.join(400)
+    (receipt,) = result
+    assert isinstance(receipt, Receipt), receipt
+    assert receipt.files == washed.receipt.files

@@ -76,3 +76,23 @@ def test_a_provider_without_its_model_is_refused(tmp_path: Path) -> None:
 def test_secrets_do_not_appear_in_representations(tmp_path: Path) -> None:
     file = write(tmp_path, "serving: {jwt_secret: '${S}'}\nmodel_a: {api_key: '${S}'}")
     assert "hunter2" not in repr(load_settings(file, {"S": "hunter2"}))
+
+
+def test_databases_are_configured_with_secret_urls(tmp_path: Path) -> None:
+    text = "sources: {databases: [{name: shop, url: 'postgresql://u:${P}@h/d', acl: [sales]}]}"
+    settings = load_settings(write(tmp_path, text), {"P": "hunter2"})
+    (database,) = settings.sources.databases
+    assert database.url.get_secret_value() == "postgresql://u:hunter2@h/d"
+    assert "hunter2" not in repr(settings)
+    assert database.acl == ("sales",)
+
+
+def test_a_wrong_database_entry_names_its_key(tmp_path: Path) -> None:
+    text = "sources: {databases: [{name: a, url: 'sqlite:///x', exclud: [t]}]}"
+    said = refusal(write(tmp_path, text))
+    assert "'sources.databases.0.exclud'" in said and "'exclude'" in said
+    twice = "sources: {databases: [{name: a, url: x}, {name: a, url: y}]}"
+    assert "same name" in refusal(write(tmp_path, twice))
+    assert "sources.databases.0.name" in refusal(
+        write(tmp_path, "sources: {databases: [{name: ../a, url: x}]}")
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +45,7 @@ BLOCKS = st.one_of(
     st.lists(SENTENCES, min_size=1, max_size=12).map(lambda x: "```py\n" + "\n".join(x) + "\n```"),
     st.lists(SENTENCES, min_size=1, max_size=8).map(lambda x: "\n".join(f"| {r} | x |" for r in x)),
     st.text(max_size=60),
+    st.just("\f"),
 )
 TEXTS = st.lists(BLOCKS, max_size=8).map("\n\n".join).map(normalise)
 
@@ -97,6 +99,49 @@ def test_code_over_budget_is_cut_between_lines() -> None:
     chunks = texts_of(code)
     assert len(chunks) > 1
     assert "\n".join(chunks) == code
+
+
+@patient
+@given(TEXTS, st.integers(16, 64))
+def test_a_chunk_has_the_page_of_its_text_and_holds_text_of_no_other(
+    text: str, budget: int
+) -> None:
+    for chunk in chunks_of(text, budget):
+        if "\f" not in text:
+            assert chunk.page is None
+            continue
+        *before, last = chunk.text.split("\f")
+        assert last.strip()
+        assert chunk.page == 1 + text[: chunk.start].count("\f") + len(before)
+        for page in before:  # headings that wait for their text
+            assert all(re.match(r" {0,3}#", line) for line in page.split("\n") if line.strip())
+
+
+def test_a_heading_at_the_end_of_a_page_is_cited_with_the_page_of_its_text() -> None:
+    text = "Intro.\n\n# Install\n\f\nUse apt.\n\f\nUse brew."
+    assert [(chunk.page, chunk.text) for chunk in chunks_of(text, 180)] == [
+        (1, "Intro."),
+        (2, "# Install\n\f\nUse apt."),
+        (3, "Use brew."),
+    ]
+
+
+def test_pages_count_from_the_start_whether_or_not_the_first_has_text() -> None:
+    assert [chunk.page for chunk in chunks_of("\f\nOnly here.\n\f\n\n\f\nAnd here.")] == [2, 4]
+
+
+def test_a_document_of_one_page_is_on_page_one_and_one_without_pages_on_none() -> None:
+    one = replace(document("Words."), extra={"pages": 1})
+    assert [chunk.page for chunk in chunk_document(one, TOKENS, 32)] == [1]
+    assert [chunk.page for chunk in chunks_of("Words.")] == [None]
+
+
+def test_code_that_goes_over_a_page_is_cut_there() -> None:
+    chunks = chunks_of("```\na = 1\n\f\n# b\n```", 180)
+    assert [(chunk.page, chunk.text, chunk.heading_path) for chunk in chunks] == [
+        (1, "```\na = 1", ()),
+        (2, "# b\n```", ()),
+    ]
 
 
 def test_sections_do_not_share_chunks_and_carry_their_path() -> None:

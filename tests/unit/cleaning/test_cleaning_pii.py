@@ -419,3 +419,12 @@ def test_cards_need_an_issuer_and_the_luhn_sum(number: str, valid: bool) -> None
 )
 def test_resident_ids_need_a_birth_date_and_the_checksum(number: str, valid: bool) -> None:
     assert is_resident_id(number) is valid
+
+
+def test_a_key_that_goes_over_a_page_is_redacted_and_later_pages_keep_their_number() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0B" + "\n\f\n"
+    key += "AQEFAASCBKcwggSjAgEAAoIB\n-----END PRIVATE KEY-----"
+    text = redacted(f"One.\n{key}\nTwo.\n\f\nThree.")
+    assert "MIIE" not in text and "AQEF" not in text
+    assert text.count("\f") == 2
+    assert redacted(text) == text

@@ -13,7 +13,19 @@ patient = settings(deadline=None)  # a busy machine is no failure
 PIECES = st.lists(
     st.one_of(
         st.sampled_from(
-            ["\r\n", "\n\n\n", "```\n", "~~~\n", " \t", "\x00", "\u200b", "e\u0301", "- "]
+            [
+                "\r\n",
+                "\n\n\n",
+                "\f",
+                " \f\n",
+                "```\n",
+                "~~~\n",
+                " \t",
+                "\x00",
+                "\u200b",
+                "e\u0301",
+                "- ",
+            ]
         ),
         st.text(max_size=8),
     ),
@@ -33,6 +45,11 @@ PIECES = st.lists(
         ("trailing  \n\n\n\nnext", "trailing\n\nnext"),
         ("- item\n    nested\n", "- item\n    nested"),
         ("👩\u200d💻", "👩\u200d💻"),
+        (
+            "page one \f\n\n  page two\f\fpage four\f",
+            "page one\n\f\n  page two\n\f\n\n\f\npage four",
+        ),
+        ("\fpage two", "\f\npage two"),
     ],
 )
 def test_text_has_one_spelling(raw: str, expected: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from alchemy.cli import build_parser, main
-from alchemy.cli.lake import upload_tree
+from alchemy.cli.lake import pull_databases, upload_tree
+from alchemy.cli.output import Output
 from alchemy.cli.processes import State, require_port
 from alchemy.config import load_settings
 from alchemy.errors import AlchemyError, ErrorCode
@@ -134,3 +136,63 @@ def test_generated_secrets_are_kept_and_private(own_data: Path) -> None:
     state = State(settings)
     assert state.secret("jwt") == first
     assert os.stat(state.file).st_mode & 0o077 == 0
+
+
+def test_a_sqlite_database_is_uploaded_by_url(
+    tmp_path: Path, own_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "shop.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, v); CREATE TABLE u (id INTEGER PRIMARY KEY);"
+            "INSERT INTO t VALUES (2, 'b' || char(0) || 'c'), (1, x'00ff'), (3, 1e999)"
+        )
+    connection.close()
+    for said in ("1 new or changed", "0 new or changed"):
+        code, out, _ = run(capsys, "lake", "upload", f"sqlite:///{path}", "--tables", "t")
+        assert code == 0 and said in out
+    with sqlite3.connect(own_data / "raw" / "database" / "shop.sqlite") as connection:
+        names = connection.execute("SELECT name FROM sqlite_master").fetchall()
+        rows = connection.execute("SELECT * FROM t").fetchall()
+    connection.close()
+    assert names == [("t",)]
+    assert rows == [(1, b"\0\xff"), (2, "b\0c"), (3, "Infinity")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sqlite:///nowhere.db"], "nowhere.db"),
+        (["nodb://u:hunter2@h/d"], "does not know"),
+        (["sqlite:///{file}", "--tables", "x"], "'x'"),
+        (["{file}", "--tables", "x"], "--tables needs the URL"),
+        (["sqlite:///{text}"], "not a database"),
+    ],
+)
+def test_a_database_that_cannot_be_read_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    file, text = tmp_path / "a.sqlite", tmp_path / "b.txt"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    connection.close()
+    text.write_text("no database " * 100)
+    filled = [argument.format(file=file, text=text) for argument in arguments]
+    code, out, err = run(capsys, "lake", "upload", *filled)
+    assert code in (1, 2) and out == ""
+    assert err.count("\n") == 1 and says in err
+    assert "hunter2" not in err
+
+
+def test_configured_databases_are_in_the_lake_before_a_run(tmp_path: Path, own_data: Path) -> None:
+    file = tmp_path / "a.sqlite"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    connection.close()
+    config = tmp_path / "models.yaml"
+    config.write_text(
+        f"lake: {{root: {own_data}}}\n"
+        f"sources: {{databases: [{{name: one, url: 'sqlite:///{file}'}}]}}\n"
+    )
+    pull_databases(load_settings(config), Output())
+    assert (own_data / "raw" / "database" / "one.sqlite").is_file()

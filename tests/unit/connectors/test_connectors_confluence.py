@@ -114,3 +114,89 @@ def test_entities_of_a_page_are_not_expanded(company):
 def test_unusable_page_is_quarantined(company, record, reason):
     company.put_lines("raw/confluence/p.jsonl", record)
     assert company.quarantined() == [("line 1", reason)]
+
+
+def _restriction(groups: tuple[str, ...] = (), users: tuple[str, ...] = ()) -> dict:
+    def listed(entries: list[dict]) -> dict:
+        return {"results": entries, "size": len(entries)}
+
+    named = {
+        "group": listed([{"type": "group", "name": name} for name in groups]),
+        "user": listed(
+            [{"type": "known", "accountId": key, "displayName": "Ann"} for key in users]
+        ),
+    }
+    return {"read": {"operation": "read", "restrictions": named}}
+
+
+PAGE = {"id": "1", "title": "T", "space": {"key": "S"}, "body": {"storage": {"value": "<p>x</p>"}}}
+
+
+@pytest.mark.parametrize(
+    ("restrictions", "above", "acl"),
+    [
+        (_restriction(), [], ("everyone",)),
+        (_restriction(groups=("hr", "board")), [], ("board", "hr")),
+        (_restriction(users=("5b1",)), [], ("confluence-user:5b1",)),
+        (_restriction(("hr",), ("5b1",)), [], ("confluence-user:5b1", "hr")),
+        (_restriction(("hr", "it")), [_restriction(("it",))], ("it",)),
+        (_restriction(), [_restriction(("it",)), _restriction()], ("it",)),
+    ],
+)
+def test_restrictions_of_a_page_and_its_ancestors_become_its_groups(
+    company, restrictions, above, acl
+):
+    ancestors = [{"title": "Up", "restrictions": one} for one in above]
+    company.put_lines(
+        "raw/confluence/p.jsonl", {**PAGE, "restrictions": restrictions, "ancestors": ancestors}
+    )
+    document = company.document()
+    assert document.acl == acl
+    assert "Ann" not in document.to_json()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"status": "trashed"}, "status is trashed"),
+        ({"status": "draft"}, "status is draft"),
+        ({"status": "archived"}, "status is archived"),
+        ({"status": "my secret"}, "status is not current"),
+        ({"restrictions": []}, "restrictions is a list, not an object"),
+        ({"restrictions": {"read": {"restrictions": {"group": {"results": [{}]}}}}},
+         "a restriction's group has no name"),
+        ({"restrictions": {"read": {"restrictions": {"group": {"size": 2}}}}},
+         "restrictions name nobody although the page is restricted"),
+        ({"restrictions": _restriction(("a",)), "ancestors": [{"restrictions": _restriction(("b",))}]},
+         "the page and its ancestors are restricted to no common group or user"),
+    ],
+)  # fmt: skip
+def test_page_that_may_not_be_shown_is_quarantined(company, more, reason):
+    company.put_lines("raw/confluence/p.jsonl", {**PAGE, **more})
+    assert company.quarantined() == [("line 1", reason)]
+
+
+def test_blog_post_with_comments_children_and_versions(company):
+    comment = {"body": {"storage": {"value": "<p>Nice</p>"}}, "version": {"when": "2020-01-02"}}
+    company.put_json(
+        "raw/confluence/page.json",
+        {
+            **PAGE,
+            "type": "blogpost",
+            "status": "current",
+            "version": {"number": 4},
+            "ancestors": [{"title": "A"}, {"title": "B"}],
+            "children": {
+                "comment": {"results": [comment]},
+                "page": {"results": [{"title": "Child"}], "size": 3},
+                "attachment": {"results": [{"title": "plan.pdf"}]},
+            },
+        },
+    )
+    document = company.document()
+    assert document.text == "x\n\n## Comments\n\n### Comment 1 (2020-01-02)\n\nNice"
+    assert document.extra == {
+        "space": "S", "ancestors": ["A", "B"], "type": "blogpost", "attachments": ["plan.pdf"],
+    }  # fmt: skip
+    numbers = ("versions", "child_pages", "attachments", "comment_count")
+    assert [document.metrics[name] for name in numbers] == [4.0, 3.0, 1.0, 1.0]

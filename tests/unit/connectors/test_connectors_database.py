@@ -75,9 +75,10 @@ def test_unusable_tables_and_rows_are_quarantined_and_the_rest_goes_on(company, 
         ("INSERT INTO t VALUES ('good', 'fine')", ()),
     )
     found = company.outcomes()
-    assert [x.id for x in found if isinstance(x, Document)] == ["database:shop/t/good"]
+    log, good = (x for x in found if isinstance(x, Document))
+    assert log.id.startswith("database:shop/log/row-")
+    assert good.id == "database:shop/t/good"
     assert {(x.position, x.reason) for x in found if isinstance(x, Quarantined)} == {
-        ("table log", "the table has no primary key, so its rows have no stable id"),
         (
             "table t, primary key big",
             "record is larger than cleaning.max_record_bytes (2000 bytes)",
@@ -119,3 +120,98 @@ def test_row_groups_come_from_an_acl_column(company, put_database):
         "CREATE TABLE n (id INTEGER PRIMARY KEY, acl TEXT); INSERT INTO n VALUES (1, 'hr, finance')"
     )
     assert company.document().acl == ("finance", "hr")
+
+
+def test_rows_without_a_key_are_named_by_what_they_say(company, put_database):
+    put_database(
+        "CREATE TABLE log (line TEXT, at DATETIME);"
+        "INSERT INTO log VALUES ('a', NULL), ('b', NULL), ('a', NULL)"
+    )
+    first = [(d.id, d.text) for d in company.documents()]
+    assert len({id for id, _ in first}) == 3
+    put_database(
+        "CREATE TABLE log (line TEXT, at DATETIME);"
+        "INSERT INTO log VALUES ('b', NULL), ('a', NULL), ('a', NULL), ('c', NULL)"
+    )
+    assert set(first) < {(d.id, d.text) for d in company.documents()}
+
+
+def test_a_unique_key_without_nulls_serves_as_the_id(company, put_database):
+    put_database(
+        """
+        CREATE TABLE setting (value TEXT, scope TEXT NOT NULL, name TEXT NOT NULL, old TEXT UNIQUE);
+        CREATE UNIQUE INDEX some ON setting (value) WHERE value > '';
+        CREATE UNIQUE INDEX by_name ON setting (scope, name);
+        INSERT INTO setting VALUES ('red', 'ui', 'colour', NULL);
+        """
+    )
+    assert company.document().id == "database:shop/setting/ui,colour"
+
+
+def test_a_pure_link_row_names_both_sides(company, put_database):
+    put_database(
+        """
+        CREATE TABLE Person (Id INTEGER PRIMARY KEY, FirstName TEXT, LastName TEXT, Title TEXT);
+        CREATE TABLE Team (Id INTEGER PRIMARY KEY, TeamName TEXT);
+        CREATE TABLE TeamMember (
+          TeamId INTEGER REFERENCES Team, PersonId INTEGER REFERENCES Person,
+          PRIMARY KEY (TeamId, PersonId));
+        INSERT INTO Person VALUES (7, 'Ada', 'Lovelace', 'Analyst');
+        INSERT INTO Team VALUES (1, 'Engines');
+        INSERT INTO TeamMember VALUES (1, 7);
+        """
+    )
+    link = next(d for d in company.documents() if "/TeamMember/" in d.id)
+    assert link.title == "team member: Engines (1), Ada Lovelace (7)"
+    assert link.text == "team: Engines (1)\nperson: Ada Lovelace (7)"
+    assert link.metrics == {}
+
+
+def test_a_composite_reference_is_named_where_it_is_particular(company, put_database):
+    put_database(
+        """
+        CREATE TABLE tenant (id INTEGER PRIMARY KEY, name TEXT);
+        CREATE TABLE account (tenant_id INTEGER REFERENCES tenant, id INTEGER, name TEXT,
+          PRIMARY KEY (tenant_id, id));
+        CREATE TABLE bill (id INTEGER PRIMARY KEY, tenant_id INTEGER REFERENCES tenant,
+          account_id INTEGER, FOREIGN KEY (tenant_id, account_id) REFERENCES account (tenant_id, id));
+        INSERT INTO tenant VALUES (1, 'Acme');
+        INSERT INTO account VALUES (1, 5, 'Main');
+        INSERT INTO bill VALUES (9, 1, 5);
+        """
+    )
+    bill = next(d for d in company.documents() if "/bill/" in d.id)
+    assert bill.text == "id: 9\ntenant: Acme (1)\naccount: Main (5)"
+
+
+def test_values_are_shown_by_their_declared_type(company, put_database):
+    put_database(
+        """
+        CREATE TABLE t (id INTEGER PRIMARY KEY, ok BOOLEAN, n INTEGER, at TIMESTAMP, price DECIMAL_TEXT);
+        INSERT INTO t VALUES (1, 1, 1, '2020-01-02 03:04:05+02', '12345678901234567.10');
+        INSERT INTO t VALUES (2, 'maybe', 0, 17, 'NaN');
+        """
+    )
+    first, second = company.documents()
+    assert first.text == (
+        "id: 1\nok: true\nn: 1\nat: 2020-01-02T01:04:05Z\nprice: 12345678901234567.10"
+    )
+    assert first.metrics == {"t.n": 1.0, "t.price": 12345678901234567.10}
+    assert second.text == "id: 2\nok: maybe\nn: 0\nat: 17\nprice: NaN"
+    assert second.metrics == {"t.n": 0.0, "t.price": None}
+
+
+def test_full_text_shadow_tables_are_no_records(company, put_database):
+    put_database(
+        "CREATE VIRTUAL TABLE note USING fts5(body); INSERT INTO note VALUES ('hello there')"
+    )
+    assert [d.text for d in company.documents()] == ["body: hello there"]
+
+
+def test_an_unusable_access_table_shows_rows_to_nobody(company, put_database):
+    put_database(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1);"
+        "CREATE TABLE _alchemy_access (tenant TEXT, acl TEXT);"
+        "INSERT INTO _alchemy_access VALUES ('acme', 'not json')"
+    )
+    assert company.quarantined() == [("table t", "_alchemy_access.acl is not a JSON list")]

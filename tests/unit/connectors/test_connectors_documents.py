@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 
 def test_markdown_keeps_its_text_with_headings_in_one_form(company):
     company.put(
@@ -52,14 +54,72 @@ def test_text_without_a_heading_is_named_by_its_file(company):
     assert (document.title, document.text) == ("release notes", "Fixed. Red")
 
 
+def test_front_matter_gives_title_and_dates_and_is_no_text(company):
+    company.put(
+        "raw/documents/post.md",
+        "---\ntitle: 'Deploying: a guide'\ndate: 2024-03-01\nlastmod: 2024-03-02T10:00:00+02:00\n"
+        "tags: [ops, java]\nweight: 3\n---\n\n# Deploy\n\nRun it.\n",
+    )
+    document = company.document()
+    assert document.title == "Deploying: a guide"
+    assert (document.created_at, document.updated_at) == (
+        "2024-03-01T00:00:00Z",
+        "2024-03-02T08:00:00Z",
+    )
+    assert document.text == "# Deploy\n\nRun it."
+    assert document.extra["front_matter"] == {"tags": ["ops", "java"], "weight": 3}
+
+
+def test_what_only_looks_like_front_matter_stays_text(company):
+    for name, text in {
+        "rule": "---\n\nJust a rule.\n\n---\n\nMore.",
+        "broken": "---\ntitle: [unclosed\n---\n\nText.",
+        "date": "---\ndate: 2024-06-31\n---\n\nText.",
+    }.items():
+        company.put(f"raw/documents/{name}.md", text)
+    for document in company.documents():
+        assert document.text.startswith("---\n")
+
+
+def test_front_matter_with_aliases_does_not_grow(company):
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    company.put("raw/documents/bomb.md", f"---\n{bomb}---\n\nText.")
+    document = company.document()
+    assert document.text == "Text."
+    assert len(document.to_json()) < 100_000
+
+
+def test_form_feeds_in_text_divide_its_pages(company):
+    company.put("raw/documents/rfc.txt", "Page one\r\n\f\r\nPage two\r\n\f")
+    assert company.document().text == "Page one\n\f\nPage two\n\f"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "reason"),
+    [
+        ("doc", "the Word 97 format is not readable: convert the file to .docx"),
+        ("ppt", "the PowerPoint 97 format is not readable: convert the file to .pptx"),
+        ("xls", "the Excel 97 format is not readable: convert the file to .xlsx"),
+    ],
+)
+def test_old_office_formats_are_quarantined_with_the_remedy(company, suffix, reason):
+    company.put(f"raw/documents/old.{suffix}", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+    assert company.quarantined() == [("file", reason)]
+
+
 def test_unusable_files_are_quarantined(company):
-    company.put("raw/documents/a.pdf", b"%PDF-1.4")
+    company.put("raw/documents/a.pages", b"PK")
     company.put("raw/documents/b.md", b"ok \xff\xfe")
     company.put("raw/documents/c.md", "  \n\n")
+    company.put("raw/documents/d.txt", "\f\n\f")
     company.put("raw/documents/noext", "x")
     assert company.quarantined() == [
-        ("file", "no reader for .pdf"),
-        ("file", "not valid UTF-8 at byte 3"),
+        ("file", "no reader for .pages"),
+        ("file", "not valid UTF-8 at byte 3, and several other encodings fit"),
+        ("file", "the file has no text"),
         ("file", "the file has no text"),
         ("file", "no reader for a file without suffix"),
     ]

@@ -180,3 +180,195 @@ def test_priority_names_are_ordered(name, rank):
 def test_envelope_without_a_list_is_quarantined(company):
     company.put_json("raw/jira/a.json", {"issues": {"XD-1": {}}})
     assert company.quarantined() == [("issues", "issues is an object, not a list")]
+
+
+def _moved(at: str, before: str, after: str, field: str = "status", **more: object) -> dict:
+    item = {"field": field, "fromString": before, "toString": after}
+    return {"created": at, "author": {"displayName": "Ann Lee"}, "items": [item], **more}
+
+
+HISTORY = [  # as Jira Cloud gives it: newest first
+    _moved("2020-01-09T00:00:00.000+0000", "In Progress", "Done", id="9"),
+    _moved("2020-01-07T00:00:00.000+0000", "Done", "In Progress", id="8"),
+    _moved("2020-01-06T00:00:00.000+0000", "Bob", "Cy", "assignee", id="7"),
+    _moved("2020-01-05T12:00:00.000+0000", "Open", "Done", id="6"),
+    _moved("2020-01-05T12:00:00.000+0000", None, "Fixed", "resolution", id="5"),  # type: ignore[arg-type]
+    _moved("2020-01-03T00:00:00.000+0000", "Low", "High", "priority", id="4"),
+    _moved("2020-01-02T00:00:00.000+0000", None, "1.1", "Fix Version", id="3"),  # type: ignore[arg-type]
+]
+
+
+def _rest(**record: object) -> dict:
+    fields = {
+        "summary": "Tap",
+        "description": "Body",
+        "created": "2020-01-01T00:00:00.000+0000",
+        "status": {"name": "Done", "statusCategory": {"key": "done"}},
+    }
+    return {"key": "XD-1", **record, "fields": {**fields, **record.get("fields", {})}}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "changelog",
+    [
+        {"histories": HISTORY, "total": 7},
+        {"values": HISTORY, "isLast": True},
+        HISTORY,
+        [
+            {"date": h["created"], "id": h["id"], "field": i["field"], "from": i["fromString"],
+             "to": i["toString"]}
+            for h in HISTORY for i in h["items"]
+        ],
+    ],
+)  # fmt: skip
+def test_changelog_becomes_metrics_and_a_history_without_names(company, changelog):
+    company.put_lines("raw/jira/a.jsonl", _rest(changelog=changelog))
+    document = company.document()
+    assert document.text == (
+        "Body\n\n## History\n\n- 2020-01-02: Fix version 1.1 added\n"
+        "- 2020-01-03: Priority Low → High\n- 2020-01-05: Resolution none → Fixed; "
+        "Status Open → Done\n- 2020-01-07: Status Done → In Progress\n"
+        "- 2020-01-09: Status In Progress → Done"
+    )
+    metrics = document.metrics
+    assert (metrics["reopened"], metrics["assignee_changes"]) == (1.0, 1.0)
+    assert metrics["days_in_open"] == 4.5
+    assert metrics["days_in_done"] == 1.5
+    assert metrics["days_in_in_progress"] == 2.0
+    assert metrics["days_open"] == 8.0
+
+
+def test_page_of_a_longer_changelog_gives_no_counts(company):
+    company.put_lines("raw/jira/a.jsonl", _rest(changelog={"histories": HISTORY, "total": 300}))
+    document = company.document()
+    assert "reopened" not in document.metrics
+    assert "## History" in document.text
+
+
+def test_status_that_jira_counts_as_done_is_done_whatever_its_name(company):
+    status = {"name": "Shipped", "statusCategory": {"key": "done"}}
+    changelog = [
+        _moved("2020-01-03", "Open", "Shipped"), _moved("2020-01-04", "Shipped", "Open"),
+        _moved("2020-01-06", "Open", "Shipped"),
+    ]  # fmt: skip
+    company.put_lines("raw/jira/a.jsonl", _rest(changelog=changelog, fields={"status": status}))
+    assert company.document().metrics["reopened"] == 1.0
+    assert company.document().metrics["days_open"] == 5.0
+
+
+def test_open_issue_has_no_days_open(company):
+    changelog = [_moved("2020-01-03", "Open", "Done"), _moved("2020-01-04", "Done", "Open")]
+    company.put_lines("raw/jira/a.jsonl", _rest(changelog=changelog))
+    assert "days_open" not in company.document().metrics
+
+
+def test_comment_for_a_role_is_counted_and_never_shown(company):
+    comments = [
+        {"body": "open to all"},
+        {"body": "secret one", "visibility": {"type": "role", "value": "Administrators"}},
+        {"body": "secret two", "visibility": {"type": "group", "value": "hr"}},
+    ]
+    company.put_lines(
+        "raw/jira/a.jsonl",
+        _rest(fields={"comment": {"comments": comments, "total": 3}}),
+        {"key": "XD-2", "summary": "flat", "comments": comments},
+    )
+    for document in company.documents():
+        assert "open to all" in document.text
+        assert "secret" not in document.to_json()
+        assert document.metrics["restricted_comments"] == 2.0
+        assert document.metrics["comment_count"] == 3.0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        _rest(fields={"security": {"name": "Board only", "id": "10"}}),
+        {"key": "XD-1", "summary": "a", "security": "Board only"},
+    ],
+)
+def test_security_level_keeps_an_issue_from_everyone_else(company, record):
+    company.put_lines("raw/jira/a.jsonl", record)
+    assert company.document().acl == ("jira-security:Board only",)
+    company.put_lines("raw/jira/a.jsonl", {**record, "acl": ["board"]})
+    assert company.document().acl == ("board",)
+
+
+def test_rest_issue_tells_its_versions_relatives_files_and_own_fields(company):
+    company.put_json(
+        "raw/jira/a.json",
+        {
+            "names": {
+                "customfield_1": "Acceptance criteria", "customfield_2": "Team",
+                "customfield_3": "Tester", "customfield_4": "Rank", "customfield_5": "Sprint",
+                "customfield_6": "Epic Link", "customfield_7": "Severity",
+            },
+            "issues": [_rest(fields={
+                "resolution": {"name": "Fixed"}, "fixVersions": [{"name": "1.1"}],
+                "versions": [{"name": "1.0"}, {"name": "0.9"}], "environment": "JDK *8*",
+                "duedate": "2020-02-03", "resolutiondate": "2020-01-03T00:00:00.000+0000",
+                "parent": {"key": "XD-7", "fields": {"summary": "Taps"}},
+                "subtasks": [{"key": "XD-8", "fields": {"summary": "Test it"}}],
+                "attachment": [{"filename": "trace.log", "author": {"displayName": "Ann Lee"}}],
+                "votes": {"votes": 4}, "watches": {"watchCount": 2}, "worklog": {"total": 3},
+                "issuelinks": [{"type": {"outward": "blocks"},
+                                "outwardIssue": {"key": "XD-9", "fields": {"summary": "Bus"}}}],
+                "customfield_1": "* works\n* fast", "customfield_2": {"value": "Core"},
+                "customfield_3": {"displayName": "Ann Lee"}, "customfield_4": "0|i0:",
+                "customfield_5": ["com.x.Sprint@1f[id=1,name=Sprint 5,goal=]"],
+                "customfield_6": "XD-7", "customfield_7": [{"value": "S1"}, {"value": "S2"}],
+            })],
+        },
+    )  # fmt: skip
+    document = company.document()
+    assert document.text == (
+        "Body\n\n## Environment\n\nJDK 8\n\n## Acceptance criteria\n\n- works\n- fast\n\n"
+        "## Details\n\n- Resolution: Fixed\n- Fix versions: 1.1\n- Affects versions: 1.0, 0.9\n"
+        "- Due: 2020-02-03\n- Epic: XD-7\n- Sprints: Sprint 5\n- Attachments: trace.log\n"
+        "- Team: Core\n- Severity: S1, S2\n\n"
+        "## Related issues\n\n- part of XD-7: Taps\n- has subtask XD-8: Test it\n- blocks XD-9: Bus"
+    )
+    assert "Ann Lee" not in document.to_json()
+    numbers = ("votes", "watches", "worklogs", "attachments", "days_open")
+    assert [document.metrics[name] for name in numbers] == [4.0, 2.0, 3.0, 1.0, 2.0]
+    assert document.extra["links"] == [{"type": "blocks", "key": "XD-9", "summary": "Bus"}]
+    assert document.extra["parent"] == "XD-7"
+    assert document.extra["subtasks"] == ["XD-8"]
+    assert document.extra["custom"] == {"Team": "Core", "Severity": "S1, S2"}
+
+
+def test_csv_export_tells_what_rest_tells(company):
+    company.put(
+        "raw/jira/export.csv",
+        "Issue key,Summary,Fix Version/s,Fix Version/s,Attachment,Security Level,Watchers,Watchers,"
+        "Log Work,Custom field (Team),Custom field (Tester),Custom field (Rank),Parent,Parent key,"
+        "Parent summary,Inward issue link (Blocks),Resolved,Created,Votes,Sprint\r\n"
+        "XD-1,Tap,1.1,1.2,07/Oct/15 8:46 PM;joe;trace.log;https://x.org/1,Board,joe,ann,"
+        "a;b;1,Core,Ann Lee,0|i,10001,XD-7,Taps,XD-3,2020/01/03,2020/01/01,4,Sprint 5\r\n",
+    )
+    document = company.document()
+    assert document.extra["fix_versions"] == ["1.1", "1.2"]
+    assert document.extra["attachments"] == ["trace.log"]
+    assert document.extra["sprints"] == ["Sprint 5"]
+    assert document.extra["custom"] == {"Team": "Core"}
+    assert document.extra["links"] == [{"type": "Blocks (inward)", "key": "XD-3"}]
+    assert "- part of XD-7: Taps" in document.text
+    assert document.acl == ("jira-security:Board",)
+    assert (document.metrics["watches"], document.metrics["worklogs"]) == (2.0, 1.0)
+    assert (document.metrics["votes"], document.metrics["days_open"]) == (4.0, 2.0)
+    assert "joe" not in document.to_json()
+
+
+@pytest.mark.parametrize(
+    ("changelog", "reason"),
+    [
+        ("x", "changelog is a string, not an object or a list"),
+        ({"histories": {}}, "histories is an object, not a list"),
+        ([{"items": []}], "a changelog entry has no created"),
+        ([{"created": "2020-01-01", "items": [{}]}], "a changelog item has no field"),
+        ([{"created": "2020-01-01", "field": "status", "from": 3}], "from is a number, not a string"),
+    ],
+)  # fmt: skip
+def test_unusable_changelog_is_quarantined(company, changelog, reason):
+    company.put_lines("raw/jira/a.jsonl", _rest(changelog=changelog))
+    assert company.quarantined() == [("line 1", reason)]

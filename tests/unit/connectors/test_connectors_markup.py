@@ -6,6 +6,7 @@ import json
 import re
 from html import escape
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from alchemy.connectors.fields import normalise
 from alchemy.connectors.wiki_markup import parse_wiki
 from alchemy.connectors.xhtml import parse_html, parse_storage
 
+_BODY = "<ac:rich-text-body>{}</ac:rich-text-body>"
 _MARK = re.compile(r"w\d+w")
 _many = settings(max_examples=150, deadline=None)
 
@@ -229,3 +231,190 @@ def test_file_names_and_expressions_are_not_taken_for_emphasis():
     text = "copy *.jar to a_b_c and 2*3*4, keep snake_case_name"
     assert to_markdown(parse_wiki(text)) == text
     assert to_markdown(parse_asciidoc(text)) == text
+
+
+def _wiki(text: str) -> str:
+    return to_markdown(parse_wiki(normalise(text)))
+
+
+@pytest.mark.parametrize(
+    ("source", "markdown"),
+    [
+        ("h2.Goal", "## Goal"),
+        ("uses h2.jar", "uses h2.jar"),
+        ("# one\n{code:java|title=A.java}\nint a;\n{code}\n# two",
+         "1. one\n\n   A.java\n\n   ```java\n   int a;\n   ```\n\n2. two"),
+        ("* a\n*# b\n*# c\n- d\n-- e", "- a\n  1. b\n  2. c\n\n- d\n  - e"),
+        ("||A||B||\n|x\\|y|[t|http://x.org] !s.png|width=3!|",
+         "| A | B |\n| --- | --- |\n| x\\|y | [t](http://x.org) ![](s.png) |"),
+        ("|one|two\nlines|\n|{noformat}a|b{noformat}|(/)|",
+         "|  |  |\n| --- | --- |\n| one | two lines |\n| `a\\|b` | ✓ |"),
+        ("{panel:title=T}in {quote}q{quote} out{panel}", "T\n\nin\n\n> q\n\nout"),
+        ("{info:title=Mind}steps{info}", "INFO: Mind\n\nsteps"),
+        ("{html}<p>A <b>b</b> &amp; c</p><ul><li>x</li></ul>{html}", "A b & c\n\n- x"),
+        ('{adf}{"type":"doc","content":[{"type":"paragraph","content":'
+         '[{"type":"text","text":"cloud"}]}]}{adf}', "cloud"),
+        ("{*}b{*}old {{{}c{}}} 10^6^", "bold `c` 10^6"),
+        ("-gone for good- but run -n 3 - now", "~~gone for good~~ but run -n 3 - now"),
+        ("+new+ a+b+c", "new a+b+c"),
+        ("[^log 1.txt] [XD-1] [~accountid:5b] [m|mailto:a@b.c] [x|#y]",
+         "log 1.txt XD-1 @5b [m](a@b.c) x"),
+        ("&lt;tag&gt; &#123; ?a=1&copy=2", "<tag> { ?a=1&copy=2"),
+        ("one\\\\ two \\{x\\} {color:red}*r*{color}", "one\ntwo {x} r"),
+        ("!Screen Shot 1.png|thumbnail! wow! no!", "![](Screen Shot 1.png) wow! no!"),
+        ("Answer: f(x) is\n(x) no\n(/) yes", "Answer: f(x) is\n(x) no\n✓ yes"),
+        ("bq. said *so*\n----\ntail", "> said so\n\ntail"),
+    ],
+)  # fmt: skip
+def test_wiki_construct_becomes(source, markdown):
+    assert _wiki(source) == markdown
+
+
+def test_description_whose_line_ends_an_export_made_spaces_gets_its_lines_back():
+    folded = (
+        "h5.Steps    1. Open  it  2. Close    h5.Result  Fails  with:  {code}  a  # b  {code}    "
+        "# first  # second    ||A||B||  |1|2|    Done.  Really"
+    )
+    assert _wiki(folded) == (
+        "##### Steps\n\n1. Open  it\n2. Close\n\n##### Result\n\nFails  with:\n\n"
+        "```\n  a  # b  \n```\n\n1. first\n2. second\n\n"
+        "| A | B |\n| --- | --- |\n| 1 | 2 |\n\nDone.  Really"
+    )
+
+
+def test_description_with_line_ends_keeps_its_spaces():
+    assert _wiki("a  - b  # c\nd    e") == "a  - b  # c\nd    e"
+
+
+def _adf(*content: object) -> str:
+    return to_markdown(parse_adf({"type": "doc", "content": list(content)}))
+
+
+def _said(text: str, *marks: dict) -> dict:
+    return {"type": "text", "text": text, "marks": list(marks)}
+
+
+def test_adf_cells_over_rows_and_columns_keep_each_row_readable():
+    def row(kind: str, *cells: tuple[str, dict]) -> dict:
+        return _node(
+            "tableRow", [_node(kind, [_node("paragraph", [_said(t)])], **a) for t, a in cells]
+        )
+
+    table = _node(
+        "table",
+        [
+            row("tableHeader", ("Host", {"colspan": 2}), ("Port", {})),
+            row("tableCell", ("eu", {"rowspan": 2}), ("a", {}), ("1", {})),
+            row("tableCell", ("b", {}), ("2", {})),
+        ],
+    )
+    assert _adf(table) == (
+        "| Host |  | Port |\n| --- | --- | --- |\n| eu | a | 1 |\n| eu | b | 2 |"
+    )
+
+
+def test_adf_table_with_a_header_column_has_no_header_row():
+    cells = [
+        _node("tableHeader", [_node("paragraph", [_said("k")])]),
+        _node("tableCell", [_node("paragraph", [_said("v")])]),
+    ]
+    assert _adf(_node("table", [_node("tableRow", cells)])) == "|  |  |\n| --- | --- |\n| k | v |"
+
+
+@pytest.mark.parametrize(
+    ("node", "markdown"),
+    [
+        (_node("mention", [], text="Ann"), "@Ann"),
+        (_node("emoji", [], shortName=":+1:", text="👍"), "👍"),
+        (_node("date", [], timestamp="1577836800000"), "2020-01-01"),
+        (_node("status", [], text="DONE", color="green"), "DONE"),
+        (_node("placeholder", [], text="Type here"), ""),
+        (_node("inlineCard", [], url="https://x.org/1"), "https://x.org/1"),
+        (_node("inlineCard", [], data={"url": "https://x.org", "name": "X"}), "[X](https://x.org)"),
+        (_node("inlineExtension", [], extensionKey="jira",
+               parameters={"macroParams": {"key": {"value": "XD-1"}}}), "XD-1"),
+        (_said("10"), "10"),
+        (_said("6", {"type": "subsup", "attrs": {"type": "sup"}}), "^6"),
+        (_said("old", {"type": "strong"}, {"type": "strike"}), "~~old~~"),
+        (_said("see", {"type": "link", "attrs": {"href": "https://x.org"}}), "[see](https://x.org)"),
+    ],
+)  # fmt: skip
+def test_adf_inline_node_becomes(node, markdown):
+    assert _adf(_node("paragraph", [node])) == markdown
+
+
+def test_adf_block_nodes_keep_their_place():
+    one = _node("paragraph", [_said("one")])
+    tasks = _node(
+        "taskList",
+        [
+            _node("taskItem", [_said("do")], state="TODO"),
+            _node("taskList", [_node("taskItem", [_said("sub")], state="DONE")]),
+        ],
+    )
+    assert _adf(tasks) == "- [ ] do\n  - [x] sub"
+    assert _adf(_node("decisionList", [_node("decisionItem", [_said("go")])])) == "- go"
+    assert _adf(_node("expand", [one], title="More")) == "More\n\none"
+    assert _adf(_node("panel", [one], panelType="warning")) == "WARNING: one"
+    assert _adf(_node("bodiedExtension", [one], extensionKey="excerpt")) == "one"
+    assert _adf(_node("blockCard", [], url="https://a.b"), one) == "https://a.b\n\none"
+    assert _adf({"type": "rule"}, one) == "one"
+    media = _node("media", [], alt="chart", type="file", id="1")
+    figure = _node("mediaSingle", [media, _node("caption", [_said("Fig 1")])])
+    assert _adf(figure) == "![chart]()\n\nFig 1"
+    columns = [_node("layoutColumn", [one]), _node("layoutColumn", [one])]
+    assert _adf(_node("layoutSection", columns)) == "one\n\none"
+    ordered = _node("orderedList", [_node("listItem", [one, _node("rule", [])])], order=3)
+    assert _adf(ordered) == "3. one"
+
+
+def _page(body: str) -> str:
+    return to_markdown(parse_storage(body))
+
+
+def _macro(kind: str, inner: str = "", /, **parameters: str) -> str:
+    given = "".join(
+        f'<ac:parameter ac:name="{k.strip("_")}">{v}</ac:parameter>' for k, v in parameters.items()
+    )
+    return f'<ac:structured-macro ac:name="{kind}">{given}{inner}</ac:structured-macro>'
+
+
+@pytest.mark.parametrize(
+    ("body", "markdown"),
+    [
+        (_macro("toc", maxLevel="3") + _macro("children", page="x"), ""),
+        (f"<p>See {_macro('jira', server='s', key='XD-1')}.</p>", "See XD-1."),
+        (_macro("jira", jqlQuery="project = XD"), "`project = XD`"),
+        (_macro("include", _='<ac:link><ri:page ri:content-title="Shared"/></ac:link>'), "Shared"),
+        (_macro("view-file", name='<ri:attachment ri:filename="p.docx"/>'), "p.docx"),
+        (_macro("widget", url='<ri:url ri:value="https://y.org/1"/>'), "https://y.org/1"),
+        (_macro("expand", _BODY.format("<p>in</p>"), title="More"), "More\n\nin"),
+        (_macro("excerpt", _BODY.format("<p>in</p>")), "in"),
+        (_macro("panel", _BODY.format("<p>in</p>"), title="P", bgColor="red"), "P\n\nin"),
+        (_macro("tip", _BODY.format("<p>in</p>")), "TIP: in"),
+        ('<p><ac:link><ri:user ri:username="joe"/></ac:link></p>', "@joe"),
+        ('<ac:link><ri:attachment ri:filename="a.pdf"/></ac:link>', "a.pdf"),
+        ('<p>10<sup>6</sup> <s>old</s> <ac:emoticon ac:name="tick"/></p>', "10^6 ~~old~~ ✓"),
+        ('<p>by <time datetime="2020-01-02"/></p>', "by 2020-01-02"),
+        ('<ac:image ac:alt="d"><ri:attachment ri:filename="d.png"/><ac:caption><p>Fig</p>'
+         "</ac:caption></ac:image>", "![d](d.png) Fig"),
+        ('<table><tr><th colspan="2">H</th></tr><tr><td rowspan="2">r</td><td>1</td></tr>'
+         "<tr><td>2</td></tr></table>", "| H |  |\n| --- | --- |\n| r | 1 |\n| r | 2 |"),
+        ("<ac:task-list><ac:task><ac:task-id>7</ac:task-id><ac:task-status>incomplete"
+         "</ac:task-status><ac:task-body>do<ul><li>x</li></ul></ac:task-body></ac:task>"
+         "</ac:task-list>", "- [ ] do\n  - x"),
+        ('<ac:adf-extension><ac:adf-node type="panel"><ac:adf-attribute key="panel-type">warning'
+         "</ac:adf-attribute><ac:adf-content><p>w</p></ac:adf-content></ac:adf-node>"
+         "<ac:adf-fallback><p>w</p></ac:adf-fallback></ac:adf-extension>", "WARNING: w"),
+        ("<p>&hellip;&rarr;&nbsp;&Eacute; a<ac:placeholder>type</ac:placeholder></p>", "…→ É a"),
+        (_macro("code", "<ac:plain-text-body><![CDATA[a ]]]]><![CDATA[> b]]></ac:plain-text-body>",
+                language="py", title="t.py"), "t.py\n\n```py\na ]]> b\n```"),
+    ],
+)  # fmt: skip
+def test_storage_construct_becomes(body, markdown):
+    assert normalise(_page(body)) == markdown
+
+
+def test_table_that_claims_more_cells_than_memory_holds_keeps_its_own():
+    cells = '<td colspan="60000" rowspan="60000">w</td>' * 3
+    assert _page(f"<table><tr>{cells}</tr></table>").split("\n")[2] == "| w | w | w |"

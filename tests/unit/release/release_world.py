@@ -153,7 +153,7 @@ class World:
         directory = context.out("index")
         vectors = Words().encode([chunk.embedding_text() for chunk in content])
         write_index(directory, content, vectors, [])
-        version = f"ix-{text_digest(*(c.content_hash for c in content))[:12]}"
+        version = f"ix-{text_digest(*(c.to_json() for c in content))[:12]}"
         meta = {"format": FORMAT, "embedder": Words.digest}
         manifest = publish_directory(self.lake, "index", version, directory, meta)
         root = f"index/{version}"

@@ -1,0 +1,131 @@
+"""Step 3 of a wash: documents in the order of ids → corpus, chunks and metrics, in parts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from alchemy.cleaning.batches import DOCUMENT_ROWS, Batches, tables, without
+from alchemy.cleaning.chunking import chunk_document
+from alchemy.cleaning.metrics import GENERIC, IDENTITY, document_metrics, metrics_schema
+from alchemy.cleaning.parts import Job, sliced, write_table
+from alchemy.cleaning.tokens import wordpiece
+from alchemy.types import Document
+
+DOCUMENT = pa.schema([("id", pa.string()), ("document", pa.string())])
+SUMMARY = pa.schema([("summary", pa.string())])
+
+
+@dataclass(frozen=True)
+class Finish:
+    """A document's part of the final files.
+
+    Attributes:
+        chunks: lines of `rag_chunks.jsonl`.
+        metrics: row of `metrics.parquet`.
+    """
+
+    line: str
+    source: str
+    chunks: Sequence[str]
+    metrics: Mapping[str, Any]
+
+
+def document_batches(job: Job, removed: np.ndarray, batches: Batches) -> Batches:
+    """Schema PART → DOCUMENT: the documents that stay."""
+    for table in tables(job, "read", DOCUMENT.names, batches):
+        yield from sliced(without(table, removed).select(DOCUMENT.names), DOCUMENT_ROWS)
+
+
+def chunk_batches(job: Job, partition: int, batches: Batches) -> Batches:
+    """Schema DOCUMENT, sorted by id → SUMMARY: chunk, measure, and store the final lines in parts.
+
+    Parts are named so that the order of names, over all partitions, is the order of ids.
+    """
+    finisher, writer = Finisher(job), FinalWriter(job, partition)
+    for batch in batches:
+        for line in batch.column("document"):
+            writer.add(finisher.finish(line.as_py()))
+    yield pa.RecordBatch.from_arrays([pa.array([json.dumps(writer.close())])], schema=SUMMARY)
+
+
+class Finisher:
+    """Cuts and measures documents."""
+
+    def __init__(self, job: Job) -> None:
+        self._starts = wordpiece()
+        self._budget = job.settings.cleaning.chunk_tokens
+
+    def finish(self, line: str) -> Finish:
+        """Chunks and metrics of a cleaned document."""
+        document = Document.from_dict(json.loads(line))
+        chunks = chunk_document(document, self._starts, self._budget)
+        row = {
+            "document_id": document.id,
+            "source": document.source,
+            "created_at": document.created_at,
+            "updated_at": document.updated_at,
+            **document_metrics(document, len(chunks)),
+        }
+        return Finish(line, document.source, [chunk.to_json() for chunk in chunks], row)
+
+
+class FinalWriter:
+    """Stores finished documents in parts as they come."""
+
+    def __init__(self, job: Job, partition: int) -> None:
+        self._names: list[str] = []
+        self._kept: Counter[str] = Counter()
+        self._chunks = 0
+        self._metrics: set[str] = set()
+        self._job = job
+        self._lake = job.parts.open()
+        self._partition = partition
+        self._held: list[Finish] = []
+        self._chars = 0
+
+    def add(self, finish: Finish) -> None:
+        """Take the next document; ids ascend."""
+        self._held.append(finish)
+        self._kept[finish.source] += 1
+        self._chunks += len(finish.chunks)
+        self._metrics.update(_measured(finish.metrics))
+        self._chars += len(finish.line)
+        if self._chars >= self._job.parts.part_bytes:
+            self._flush()
+
+    def close(self) -> dict[str, Any]:
+        """Store the rest; names of the parts, counts, and metrics that any document has."""
+        self._flush()
+        return {
+            "parts": self._names,
+            "kept": self._kept,
+            "chunks": self._chunks,
+            "metrics": sorted(self._metrics),
+        }
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        name = f"{self._partition:06d}-{len(self._names):04d}"
+        key = self._job.parts.key
+        corpus = "".join(f"{finish.line}\n" for finish in self._held)
+        self._lake.write(key(f"corpus/{name}.jsonl"), corpus.encode())
+        chunks = "".join(f"{line}\n" for finish in self._held for line in finish.chunks)
+        self._lake.write(key(f"chunks/{name}.jsonl"), chunks.encode())
+        rows = [finish.metrics for finish in self._held]
+        schema = metrics_schema({name for row in rows for name in _measured(row)})
+        write_table(self._lake, key(f"metrics/{name}.parquet"), pa.Table.from_pylist(rows, schema))
+        self._names.append(name)
+        self._held, self._chars = [], 0
+
+
+def _measured(row: Mapping[str, Any]) -> Iterator[str]:
+    """Metrics of a row that have a value: a column exists when any document has one."""
+    return (n for n, v in row.items() if n not in IDENTITY and (v is not None or n in GENERIC))
