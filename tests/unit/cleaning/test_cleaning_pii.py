@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alchemy.cleaning.chunking import chunk_document
 from alchemy.cleaning.pii import Numbering, check, redact, redact_document, redact_quarantined
-from alchemy.cleaning.pii_judges import is_card, is_resident_id
+from alchemy.cleaning.pii_numbers import is_card, is_resident_id
 from alchemy.cleaning.text import normalise
 from alchemy.cleaning.tokens import wordpiece
 from alchemy.errors import AlchemyError, ErrorCode
