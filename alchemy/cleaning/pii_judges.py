@@ -23,7 +23,7 @@ Judge = Callable[[re.Match[str]], Span | None]
 _PLACEHOLDER = re.compile(rf"\[(?:{'|'.join((*KINDS, 'PERSON'))})_\d+\]")
 _KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _VARIABLE = re.compile(
-    r"\\?[$#%@]?\{\{?[^{}]*\}?\}?|\$\(.*|\$\[.*|\$?\$[A-Za-z_]\w*|\$\d|%\w+%|%\(?\w*\)?s|@[\w.-]+@|<.*>?|\*+"
+    r"\\?[$#%@]?\{\{?[^{}]*\}?\}?|\$\(.*|[$#]\[.*|\$?\$[A-Za-z_]\w*|\$\d|%\w+%|%\(?\w*\)?s|@[\w.-]+@|<.*>?|\*+"
     r"|[*•xX.…_?-]{2,}|\?|\[[A-Za-z_ -]+\d*\]|&\w+;|&lt;.*&gt;|:[a-z_]+|!\w+|[\"']{2,}",
     re.ASCII,
 )
@@ -47,21 +47,34 @@ _EXAMPLE = re.compile(
     re.IGNORECASE,
 )
 _EXPRESSION = re.compile(
-    r"(?:[A-Za-z_][\w.]*\(|(?:self|this|config|settings|env|process|os|request|req|props|properties"
+    r"(?:[A-Za-z_][\w.]*\(|[+&][ ]?[A-Za-z_]\w*[);,\s]?\Z|(?:self|this|config|settings|env|process|os|request|req|props|properties"
     r"|user|args|options|opts|params|ctx|context|data|response|resp|res|json|cfg|conf|System|ENV|secrets"
     r"|vars?|inputs|event|body|form|session|state|item|row|account)"
     r"[.\[]|(?:ConvertTo|Get|Read|New)-[A-Z]|new[ ]|await[ ]|lambda\b|function\b)",
     re.ASCII,
 )
 _NOT_SECRET = re.compile(
-    r"v?\d+(?:\.\d+)+(?:[.-]\w+)*|\d+[A-Za-z%]{0,3}|\d{4}-\d\d-\d\d.*|[a-z][a-z+.-]*://.*"
+    r"h[1-6]\..*|v?\d+(?:\.\d+)+(?:[.-]\w+)*|\d+[A-Za-z%]{0,3}|\d{4}-\d\d-\d\d.*|[a-z][a-z+.-]*://.*"
     r"|[A-Za-z_]+(?:\.[A-Za-z_]\w*)+|[A-Za-z]:\\.*"
-    r"|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
     re.ASCII,
 )
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PATH = re.compile(r"\.{0,2}~?/")
+_ROOTED = re.compile(
+    r"(?:~|\.{1,2})/|/(?:tmp|mnt|home|var|etc|usr|opt|Users|run|root|data|srv|app|dev|proc|private|secrets?)/"
+)
+_PARSED = re.compile(
+    r"(?:unexpected|invalid|illegal|unknown|expected|parse|next|last|first|near|bad|end|start|this|that|open)[ ]\Z",
+    re.IGNORECASE,
+)
+_PHRASE = re.compile(r"[\"'][^\"'\n]*[ ]\Z")
+_GLUED = re.compile(r"\s*[+&]\s*[A-Za-z_][\w.]*\s*[);+,]")
+_LINKED = re.compile(r"\s*(?:is|was|are|to)\b")
+_CONSTANT = re.compile(r"[A-Z][A-Z0-9_]*")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+", re.ASCII)
 _VOWEL = re.compile(r"[AEIOUYaeiouy]")
+_UNSPEAKABLE = re.compile(r"[^aeiouyAEIOUY]{5}|[Qq](?!u)|[jvx][^aeiouy]")
 _IDENTIFIER_BEFORE = re.compile(r"[\w-]*\Z", re.ASCII)
 _NO_PASSWORD = re.compile(r"[\[(]|[\w.-]+=.", re.ASCII)
 _OPTION = re.compile(r"(?:^|[\s\"'])--?[\w.-]*\Z", re.ASCII)
@@ -90,21 +103,23 @@ def looks_secret(value: str) -> bool:
 
 def _is_words(value: str) -> bool:
     """Whether a value is words written together, as in `Base64EncoderFactory`."""
-    return all(
-        len(part) <= 3
-        if part.isdigit()
-        else len(part) <= 5
-        if part.isupper()
-        else len(part) >= 3 and _VOWEL.search(part)
-        for part in _PART.findall(value)
-    )
+    for number, part in enumerate(_PART.findall(value)):
+        if part.isdigit():
+            word = 0 < number and len(part) <= 3
+        elif part.isupper():
+            word = len(part) <= 5 and (len(part) > 1 or number == 0)
+        else:
+            word = len(part) >= 3 and _VOWEL.search(part) and not _UNSPEAKABLE.search(part)
+        if not word:
+            return False
+    return True
 
 
 def _is_path(value: str) -> bool:
     """Whether a value is a file's place; base64 may also begin with a slash."""
-    return _PATH.match(value) is not None and not any(
-        looks_random(part) for part in value.split("/")
-    )
+    if _ROOTED.match(value):
+        return True
+    return _PATH.match(value) is not None and not any(map(looks_random, value.split("/")))
 
 
 def looks_random(value: str) -> bool:
@@ -117,7 +132,7 @@ def looks_random(value: str) -> bool:
         and any(map(str.isupper, value))
         and not _NOT_SECRET.fullmatch(value)
         and not _is_words(value)
-        and not re.search(r"[/\\(){}\[\]:;,=<>]", value)
+        and not re.search(r"[/\\(){}\[\]:;,.=<>]", value)
     )
 
 
@@ -136,6 +151,8 @@ def is_stand_in(value: str, code: bool = False) -> bool:
         return True
     if stripped.casefold() in _WORD_VALUE or _KEYWORD.fullmatch(stripped):
         return True
+    if _CONSTANT.fullmatch(stripped) and _KEYWORD.search(stripped):
+        return True  # the name of a variable
     return code and bool(_KEYWORD.search(stripped)) and re.sub("[_.-]", "", stripped).isalpha()
 
 
@@ -198,7 +215,7 @@ def _holds_userinfo(value: str) -> bool:
 
 def _judge_flag(match: re.Match[str]) -> Span | None:
     value, start, end = _value(match)
-    if value.replace(":", "").isdigit() or is_stand_in(value.rpartition(":")[2]):
+    if len(value) < 3 or value.replace(":", "").isdigit() or is_stand_in(value.rpartition(":")[2]):
         return None
     return "SECRET", start, end
 
@@ -232,8 +249,18 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
     end = start + len(value)
     resume = start
     code = bare and gap != "="
-    if not value or is_stand_in(value, code):
+    if len(value) < 3 or not any(map(str.isalnum, value)) or is_stand_in(value, code):
         return None, resume
+    if _is_path(value) or (separator == "," and _PHRASE.search(before)):
+        return None, resume  # the file that holds it; one of several quoted phrases
+    if value.startswith("-") and not separator:
+        return None, resume
+    if key.lower().endswith("publickeytoken") or (not bare and _GLUED.match(value)):
+        return None, resume  # names a .NET assembly; the code between two string literals
+    if key.lower().startswith("identified") and gap.endswith("`"):
+        return None, resume
+    if not strong and (_PARSED.search(before) or re.match(r"[A-Za-z]\w*[{@]", value)):
+        return None, resume  # a parser's token; the print of an object
     if bare and _EXPRESSION.match(value + text[end : end + 1]):
         return None, resume
     if bare and value.startswith("-") and gap[-1:].isspace():
@@ -254,10 +281,12 @@ def _is_secret(
     bare = name == "assign_bare"
     separator = gap.strip().strip("\"'`\\*_]")
     weak_tie = ("\n" in gap or "(" in gap or separator[:1] in ("—", "–", "-")) and bare
-    if bare and _is_path(value):
-        return False  # the file that holds it
+    if key.lower().endswith(("session", "session_id", "session-id", "session.id")):
+        return looks_random(value) or (len(value) >= 12 and any(map(str.isdigit, value)))
     if weak_tie and not separator.endswith("value:"):
         return looks_secret(value) and (strong or looks_random(value))
+    if not strong and (_LINKED.match(gap) or not separator) and not any(map(str.isdigit, value)):
+        return False
     if name in ("assign_xml", "assign_cdata") or (not bare and separator):
         prose = " " in value.strip() and (not strong or _KEYWORD.search(value) is not None)
         return not prose and (strong or len(value) >= 16 or looks_secret(value))
@@ -265,7 +294,7 @@ def _is_secret(
         return strong or looks_secret(value) or (len(value) >= 16 and not _is_words(value))
     if separator[:1] == ":" or separator.endswith("value:"):
         rest = after.lstrip(",;.)}]\"'")
-        prose = rest[:1] == " " and rest[1:2].isalnum()
+        prose = rest[:1] == " " and (rest[1:2].isalnum() or rest[1:2] == "-")
         return looks_secret(value) or (strong and not prose)
     if not bare:
         return looks_secret(value) or (strong and " " not in value)
@@ -273,10 +302,10 @@ def _is_secret(
         return False
     if _DIRECTIVE.search(before):
         return strong or looks_secret(value)
-    option = _OPTION.search(before) is not None
+    option = _OPTION.search(before) is not None and value[0] not in "([<"
     strong = strong or _USER_BEFORE.search(before) is not None  # user ada pass …
     worded = strong and any(map(str.isdigit, value)) and not _NO_PASSWORD.match(value)
-    return (worded and looks_secret(value)) or (strong and option) or looks_random(value)
+    return (worded and (looks_secret(value) or _UUID.fullmatch(value) is not None)) or (strong and option) or looks_random(value)
 
 
 def _cut(value: str, before: str, separator: str) -> str:

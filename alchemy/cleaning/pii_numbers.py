@@ -38,6 +38,7 @@ _NUMBERED_BEFORE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _DIGITS_BEFORE = re.compile(r"\d[ -]\Z", re.ASCII)  # part of a longer number
+_DATE = re.compile(r"(?<!\d)\d{4}-\d\d-\d\d(?!\d)", re.ASCII)
 _DIGITS_AFTER = re.compile(r"[ -]\d{4}(?!\d)", re.ASCII)
 _NETWORK_AFTER = re.compile(r":\d|/\d", re.ASCII)
 _ISSUERS = (  # prefix → lengths in use; a longer number with the same start is an id of something
@@ -71,8 +72,11 @@ def _judge_phone(match: re.Match[str]) -> Span | None:
     start, text = match.start(), match.group()
     if not text.startswith(("+", "00")):
         before = match.string[max(0, start - 32) : start]
-        longer = _DIGITS_BEFORE.search(before) or _DIGITS_AFTER.match(match.string, match.end())
+        byte_count = text.isdigit() and int(text) % (1 << 20) == 0  # of memory, in round numbers
+        longer = byte_count or _DIGITS_BEFORE.search(before) or _DIGITS_AFTER.match(match.string, match.end())
         return None if longer or _NUMBERED_BEFORE.search(before) else ("PHONE", start, match.end())
+    if text[0] == "0" and _DIGITS_BEFORE.search(match.string[max(0, start - 2) : start]):
+        return None
     end = digits = 0
     for group in re.finditer(r"\(?(\d+)\)?(?=([ ./-]?)(.?))", text):
         if digits + len(group.group(1)) > 15:
@@ -90,17 +94,9 @@ def _judge_phone(match: re.Match[str]) -> Span | None:
 def _judge_dialled(match: re.Match[str]) -> Span | None:
     value, start, end = match.group("dialled_v"), match.start("dialled_v"), match.end("dialled_v")
     digits = sum(char.isdigit() for char in value)
-    if not 7 <= digits <= 15 or _is_date(value) or value.count(".") == 3:
+    if not 7 <= digits <= 15 or _DATE.search(value) or value.count(".") == 3:
         return None
     return "PHONE", start, end
-
-
-def _is_date(value: str) -> bool:
-    try:
-        datetime.date.fromisoformat(value[:10])
-    except ValueError:
-        return False
-    return len(value) >= 10 and "-" in value
 
 
 def _judge_digits(match: re.Match[str]) -> Span | None:
@@ -180,6 +176,13 @@ def _judge_ipv4(match: re.Match[str]) -> Span | None:
         return None  # 2.2.4.2 with nothing about networks near it is a version
     if _VERSION_BEFORE.search(before) or _PRODUCT_BEFORE.search(before):
         return None
+    if not _is_private(octets):
+        networked = _NETWORK_BEFORE.search(before) or _NETWORK_AFTER.match(
+            match.string, match.end()
+        )
+        in_path = re.search(r"[A-Za-z]/\Z", before) and "//" not in before.split()[-1]
+        if in_path or (value.endswith(".0.0") and not networked):
+            return None  # boost/1.55.0.1/lib and 12.0.0.0 are versions
     if _VERSION_AFTER.match(match.string, match.end()):
         addressed = _is_private(octets) and _FILE_AFTER.match(match.string, match.end())
         return ("IP", match.start(), match.end()) if addressed else None

@@ -24,7 +24,7 @@ _NEXT_LINE = rf"\n[ \t>]*(?={_QUOTE}|[^\s:=]+[ \t]*(?:\n|\Z))"  # a value alone 
 
 # keywords of assignments; the judge looks at the whole word for how sure it is
 KEYWORD = r"""(?:
-    [Pp](?i:ass(?:word|wd|phrase|code)|wd|swd)
+    [Pp](?i:ass(?:word|wort|wd|phrase|code)|wd|swd)
   | (?:[Pp](?<![A-Za-z]\w)|P(?<=[a-z]P))(?i:ass)(?![A-Za-z])
   | [SsKkRrAaUuDdFfMm](?i:(?:tore|ey|oot|dmin|ser|b|tp|ail)pass)(?![A-Za-z])
   | [Pp](?<![A-Za-z]\w)[Ww](?![A-Za-z])
@@ -43,11 +43,11 @@ KEYWORD = r"""(?:
 _SEPARATOR = rf"""(?:
     {_QUOTE}?\]?(?:[ ]?:[ ]?[A-Za-z_][\w.]{{0,40}}(?:\[\w*\])?(?=[ ]?=[ ]?["'brf]))?{_MARK}[ \t]{{0,8}}
         (?:=>|:=|!=|={{1,3}}|:(?!:)-?|—|–|-(?=[ ]))
-        {_MARK}[ \t]{{0,8}}(?:[|>][-+]?[ \t]*\n[ \t]+|{_NEXT_LINE})?(?:[\w.@-]{{1,64}}[ ]/[ ])?
+        {_MARK}[ \t]{{0,8}}(?:[|>][-+]?[ \t]*\n[ \t]+|\[\s*(?={_QUOTE})|{_NEXT_LINE})?(?:[\w.@-]{{1,64}}[ ]/[ ])?
   | {_QUOTE}[^<>\n]{{0,80}}?[ \t]+value[ \t]*=[ \t]*
   | {_QUOTE}[ \t]*,\s*(?:{_QUOTE}value{_QUOTE}\s*:\s*)?(?=[bru]?{_QUOTE})
   | {_QUOTE}?[ \t]*\n[ \t]*value:[ \t]*
-  | {_QUOTE}?>\s*(?:<!\[CDATA\[\s*)?(?=[^<>\n]{{1,{BARE_CHARS}}}(?:\]\]>)?\s*</)
+  | {_QUOTE}?>\s*(?:<!\[CDATA\[\s*|<value>\s*)?(?=[^<>\n]{{1,{BARE_CHARS}}}(?:\]\]>)?\s*</)
   | </\w{{1,20}}>\s*<\w{{1,20}}>(?=[^<>\n]{{1,{BARE_CHARS}}}</)
   | (?:\.(?:equals|equalsIgnoreCase|contentEquals|compareTo|isEqualTo))?\(\s*(?={_QUOTE})
   | [ ]\((?=[^\s()]+\))
@@ -99,7 +99,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "header",
         ("authorization",),
-        r"""[Aa](?i:uthorization)\\*["']?(?:\s*[:=|,]\s*|\s+value\s*=\s*)\\*["']?
+        r"""[Aa](?i:uthorization)\\*["']?(?:\s*[:=|,](?!:)\s*|\s+value\s*=\s*)\\*["']?
         (?P<header_scheme>(?i:basic|bearer|token|digest|apikey|negotiate)\s+)?
         (?P<header_v>[^\s"',\\]{6,})""",
     ),
@@ -155,7 +155,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "signature",
         ("sig",),
-        r"[?&](?:sig|signature|X-Amz-Signature|X-Goog-Signature|Signature)=(?P<signature_v>[A-Za-z0-9%+/=_-]{16,})",
+        r"[?&](?:sig|signature|X-Amz-Signature|X-Goog-Signature|Signature)=(?P<signature_v>[A-Za-z0-9%+/=_~-]{16,})",
     ),
     (
         "webkey",  # the private numbers of a JSON web key
@@ -219,7 +219,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
             (?<=\+)[\d(][\d()./ -]{6,24}(?<=\d)
           | (?<=\()(?:\d{3}\)[ ]?\d{3}[ .-]\d{4}|0\d{2,3}\)[ -]?\d{3,4}[ -]?\d{4}|\+?\d{1,3}\)[ -]?\d[\d -]{6,12}\d)
             (?![A-Za-z0-9_])
-          | (?<=0)0\d{1,3}[ -][\d(][\d(). -]{5,22}(?<=\d)
+          | (?<=0)0[1-9]\d{0,2}[ -][\d(][\d(). -]{5,22}(?<=\d)
           | (?<=1)[ .-]\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?![A-Za-z0-9_-]|\.\d)
           | (?<=\d)\d\d-\d{3}-\d{4}(?![A-Za-z0-9_-]|\.\d)
           | (?<=[2-9])\d\d[ .]\d{3}[ .-]\d{4}(?![A-Za-z0-9_-]|\.\d)
@@ -242,8 +242,8 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         + ("电话", "電話", "手机", "手機", "座机", "传真", "热线", "致电", "拨打", "联系方式"),
         r"""(?:[PpTtMmCcFfDdSs](?<![A-Za-z].)(?i:hone|el|elephone|obile|ell|ax|all|ontact|ial|ms)|[Ww]hats[Aa]pp
           |电话|電話|手机|手機|座机|传真|热线|致电|拨打|联系方式)
-        (?i:[ _]?(?:no\.?|number|\#|号码|号|me|us|at))?\\*["']?[ \t]*[:=是为]?[ \t]*\\*["']?
-        (?P<dialled_v>\+?[\d(][\d ().-]{5,18}\d)(?![A-Za-z0-9_])""",
+        (?i:\.|[ _]?(?:no\.?|number|\#|号码|号|me|us|at))?\\*["']?[ \t]*[:=是为]?[ \t]*\\*["']?
+        (?P<dialled_v>\+?[\d(][\d ()./-]{5,18}\d)(?![A-Za-z0-9_])""",
     ),
     ("ipv4", ("."), r"\d(?<![A-Za-z0-9_.].)\d{0,2}(?:\.\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)"),
     ("ipv4_name", ("ip-",), r"ip-(?:\d{1,3}-){3}\d{1,3}(?![A-Za-z0-9_])"),
@@ -307,7 +307,7 @@ def finders(text: str) -> list[Finder]:
 
 
 STRONG_KEYWORD = re.compile(
-    r"pass(?:word|wd|phrase|code)|pwd|pswd|[_-]pass(?![a-z])|(?-i:[a-z]Pass(?![a-z]))"
+    r"pass(?:word|wort|wd|phrase|code)|pwd|pswd|[_-]pass(?![a-z])|(?-i:[a-z]Pass(?![a-z]))"
     r"|(?:store|key|root|admin|user|db|ftp|mail)pass(?![a-z])"
     r"|(?:api|app|access|account|auth|private|master|encryption|signing|shared|consumer|client|storage"
     r"|service|license|hmac|deploy|ssh|subscription)[_. -]?key"

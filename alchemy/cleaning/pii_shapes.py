@@ -90,7 +90,9 @@ OTHER_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("AC", "SK"), rf"[AS](?<!{_A}.)[CK]{_H}{{32}}(?!{_A})"),  # Twilio
     (  # hashes of passwords
         ("$",),
-        r"\$(?:1|2[abxy]|5|6|y|apr1|argon2id?|pbkdf2-sha\d+)\$[./A-Za-z0-9$=,+-]{20,}",
+        r"\$(?<![A-Za-z0-9_$].)(?:(?:1|apr1)\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}"
+        r"|[56y7]\$[./A-Za-z0-9$=]{1,40}\$[./A-Za-z0-9]{40,}|2[abxy]\$\d\d\$[./A-Za-z0-9]{53}"
+        r"|argon2id?\$[A-Za-z0-9+/$=,]{40,}|pbkdf2-sha\d+\$[./A-Za-z0-9$]{30,})",
     ),
 )
 
