@@ -1,27 +1,20 @@
-"""A seeded corpus for redaction: planted secrets in many syntaxes, and look-alikes that must stay.
+"""A seeded corpus for redaction: documents with planted secrets, in many syntaxes.
 
-Every value is made for its seed, so a rule cannot know one by heart. Checksums (Luhn, IBAN, the
-Chinese resident id) are computed here by other means than in the redactor.
+Every value is made for its seed, so a rule cannot know one by heart. `pii_look_alikes` makes the
+texts that must stay.
 """
 
 from __future__ import annotations
 
 import base64
-import datetime
 import json
-import random
 import string
 import urllib.parse
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-ALNUM = string.ascii_letters + string.digits
-URLSAFE = ALNUM + "-_"
-HEX = "0123456789abcdef"
-UPPER = string.ascii_uppercase + string.digits
-B64 = ALNUM + "+/"
+from pii_values import ALNUM, B64, HEX, URLSAFE, Maker, luhn_sum
 
 
 @dataclass(frozen=True)
@@ -38,217 +31,6 @@ class Planted:
     hidden: tuple[str, ...]
     title: str = "Title"
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(frozen=True)
-class LookAlike:
-    """A text that redaction must not change."""
-
-    kind: str
-    text: str
-
-
-class Maker:
-    """Random values of the shapes that matter."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-
-    def of(self, alphabet: str, length: int) -> str:
-        """Random characters; digits, upper and lower case all occur where the alphabet has them."""
-        while True:
-            value = "".join(self.rng.choices(alphabet, k=length))
-            classes = (str.isdigit, str.isupper, str.islower)
-            if all(any(map(c, value)) for c in classes if any(map(c, alphabet))) or length < 8:
-                return value
-
-    def pick(self, *values: Any) -> Any:
-        return self.rng.choice(values)
-
-    def int(self, low: int, high: int) -> int:
-        return self.rng.randint(low, high)
-
-    def password(self) -> str:
-        word = self.pick("hunter", "Winter", "dragon", "Sommer", "falcon", "monkey", "Quartz")
-        return self.pick(
-            lambda: self.of(ALNUM, self.int(10, 24)),
-            lambda: self.of(ALNUM, self.int(9, 14)) + self.pick("!", "#", "$", "%", "^", "~"),
-            lambda: f"{word}{self.int(10, 9999)}{self.pick('!', '', '?', '_x', '$$')}",
-            lambda: self.of(ALNUM + "!#*+-.~^_", self.int(12, 20)) + "7x",
-            lambda: f"{word}-{self.pick('horse', 'battery', 'staple')}-{self.int(10, 99)}",
-        )()
-
-    def plain_password(self) -> str:
-        """Without characters that some syntaxes give a meaning."""
-        return self.of(ALNUM, self.int(10, 22))
-
-    def user(self) -> str:
-        return self.pick("ada", "svc_app", "root", "deploy", "jane.roe", "admin")
-
-    def host(self) -> str:
-        return self.pick("db", "cache-01", "mq.internal", "repo.corp.example", "pg-main.prod.local")
-
-    # --- personal data
-
-    def ipv4(self) -> str:
-        first = self.pick(10, 172, 192, 203, 198, 85, 34)
-        return f"{first}.{self.int(16, 254)}.{self.int(0, 254)}.{self.int(1, 254)}"
-
-    def ipv6(self) -> str:
-        groups = [f"{self.int(0x100, 0xFFFF):x}" for _ in range(8)]
-        tail = f"{self.int(1, 9)}{self.int(0x10, 0xFFF):x}"
-        return self.pick(
-            ":".join(groups),
-            f"2001:db8::{tail}",
-            f"fd{groups[0][:2].zfill(2)}:{groups[1]}::{groups[2]}:{tail}",
-            f"fe80::{groups[0]}:{tail}%{self.pick('eth0', 'en1', 'wlan0', 'ens192', '3')}",
-            f"2a02:{groups[3]}:{groups[4]}::{tail}",
-            f"::ffff:{self.ipv4()}",
-        )
-
-    def phone(self) -> str:
-        n = self.int
-        return self.pick(
-            f"+1 ({n(201, 989)}) {n(200, 999)}-{n(1000, 9999)}",
-            f"+1-{n(201, 989)}-{n(200, 999)}-{n(1000, 9999)}",
-            f"+1{n(201, 989)}{n(200, 999)}{n(1000, 9999)}",
-            f"({n(201, 989)}) {n(200, 999)}-{n(1000, 9999)}",
-            f"{n(201, 989)}-{n(200, 999)}-{n(1000, 9999)}",
-            f"{n(201, 989)}.{n(200, 999)}.{n(1000, 9999)}",
-            f"1-800-{n(200, 999)}-{n(1000, 9999)}",
-            f"+44 20 {n(7000, 8999)} {n(1000, 9999)}",
-            f"020 {n(7000, 8999)} {n(1000, 9999)}",
-            f"+49 {n(30, 89)} {n(100000, 99999999)}",
-            f"+49 (0){n(30, 89)} {n(1000000, 9999999)}",
-            f"+33 {n(1, 7)} {n(10, 99)} {n(10, 99)} {n(10, 99)} {n(10, 99)}",
-            f"0049 {n(30, 89)} {n(100000, 999999)}",
-            f"+91 {n(70000, 99999)} {n(10000, 99999)}",
-            f"+86 1{n(30, 99)} {n(1000, 9999)} {n(1000, 9999)}",
-            f"+86-1{n(30, 99)}{n(10000000, 99999999)}",
-            f"1{n(30, 99)}{n(10000000, 99999999)}",
-            f"1{n(30, 99)}-{n(1000, 9999)}-{n(1000, 9999)}",
-            f"1{n(30, 99)} {n(1000, 9999)} {n(1000, 9999)}",
-            f"0{n(10, 29)}-{n(20000000, 89999999)}",
-            f"0{n(311, 999)}-{n(2000000, 8999999)}",
-            f"(0{n(10, 29)}) {n(20000000, 89999999)}",
-            f"400-{n(600, 999)}-{n(1000, 9999)}",
-        )
-
-    def card(self) -> str:
-        prefix, length = self.pick(
-            ("4", 16), (str(self.int(51, 55)), 16), ("37", 15), ("6011", 16), ("62", 16), ("3566", 16)
-        )
-        body = prefix + "".join(self.rng.choices("0123456789", k=length - len(prefix) - 1))
-        number = next(body + d for d in "0123456789" if luhn_sum(body + d) == 0)
-        if length == 15:
-            spaced = (number[:4], number[4:10], number[10:])
-        else:
-            spaced = tuple(number[i : i + 4] for i in range(0, 16, 4))
-        return self.pick(number, " ".join(spaced), "-".join(spaced))
-
-    def iban(self) -> str:
-        country, length = self.pick(("DE", 18), ("FR", 23), ("GB", 18), ("NL", 14), ("CH", 17))
-        if country in ("GB", "NL"):
-            bban = self.of(string.ascii_uppercase, 4) + "".join(
-                self.rng.choices(string.digits, k=length - 4)
-            )
-        else:
-            bban = "".join(self.rng.choices(string.digits, k=length))
-        number = int("".join(str(int(c, 36)) for c in bban + country + "00"))
-        whole = f"{country}{98 - number % 97:02d}{bban}"
-        return self.pick(whole, " ".join(whole[i : i + 4] for i in range(0, len(whole), 4)))
-
-    def ssn(self) -> str:
-        return f"{self.int(101, 665)}-{self.int(10, 99)}-{self.int(1000, 9999)}"
-
-    def resident_id(self) -> str:
-        area = self.pick("110105", "310104", "440308", "510107", "330106")
-        born = datetime.date(1950, 1, 1) + datetime.timedelta(self.int(0, 20_000))
-        body = f"{area}{born:%Y%m%d}{self.int(1, 999):03d}"
-        total = sum(int(d) * pow(2, 17 - i, 11) for i, d in enumerate(body))
-        return body + "0123456789X"[(12 - total % 11) % 11]
-
-    def email(self) -> str:
-        name = self.pick("ada", "jane.roe", "o.brien", "j_smith", "li.wei", "marie-claire")
-        name += str(self.int(1, 9999))
-        domain = self.pick("example.org", "mail.example.co.uk", "corp.example.com", "firma.de")
-        return self.pick(
-            f"{name}@{domain}",
-            f"{name}+{self.pick('news', 'jira', 'ci')}@{domain}",
-            f"josé{self.int(1, 999)}@exämple.de",
-            f"{name.upper()}@{domain}",
-        )
-
-    # --- tokens with a shape
-
-    def jwt(self) -> str:
-        def part(value: dict[str, Any]) -> str:
-            raw = json.dumps(value, separators=(",", ":")).encode()
-            return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-        head = part({"alg": self.pick("HS256", "RS256"), "typ": "JWT"})
-        body = part({"sub": str(self.int(10**9, 10**10)), "iat": self.int(10**9, 2 * 10**9)})
-        return f"{head}.{body}.{self.of(URLSAFE, 43)}"
-
-    def token(self) -> str:
-        o = self.of
-        return self.pick(
-            lambda: f"{self.pick('AKIA', 'ASIA')}{o(string.ascii_uppercase + '234567', 16)}",
-            lambda: f"{self.pick('ghp', 'gho', 'ghs', 'ghu')}_{o(ALNUM, 36)}",
-            lambda: f"github_pat_{o(ALNUM, 22)}_{o(ALNUM, 59)}",
-            lambda: f"glpat-{o(URLSAFE, 20)}",
-            lambda: f"xoxb-{self.int(10**11, 10**12)}-{self.int(10**11, 10**12)}-{o(ALNUM, 24)}",
-            lambda: f"xoxp-{self.int(10**11, 10**12)}-{self.int(10**11, 10**12)}-{o(HEX, 32)}",
-            lambda: f"sk_live_{o(ALNUM, 24)}",
-            lambda: f"rk_test_{o(ALNUM, 24)}",
-            lambda: f"AIza{o(URLSAFE, 35)}",
-            lambda: f"ya29.{o(URLSAFE, 60)}",
-            lambda: f"GOCSPX-{o(URLSAFE, 28)}",
-            lambda: f"{o(ALNUM, 3)}8Q~{o(ALNUM + '_~.-', 34)}",
-            lambda: f"npm_{o(ALNUM, 36)}",
-            lambda: f"pypi-AgEIcHlwaS5vcmc{o(URLSAFE, 60)}",
-            lambda: f"hf_{o(string.ascii_letters, 34)}",
-            lambda: f"sk-proj-{o(ALNUM, 48)}",
-            lambda: f"sk-ant-api03-{o(URLSAFE, 60)}",
-            lambda: f"SG.{o(ALNUM, 22)}.{o(ALNUM, 43)}",
-            lambda: f"hvs.{o(ALNUM, 24)}",
-            lambda: f"dop_v1_{o(HEX, 64)}",
-            lambda: f"dapi{o(HEX, 32)}",
-            lambda: f"dckr_pat_{o(URLSAFE, 27)}",
-            lambda: f"{self.int(10**8, 10**10)}:AA{o(URLSAFE, 33)}",
-            lambda: f"ATATT3xFfGF0{o(URLSAFE, 60)}",
-            lambda: f"glsa_{o(ALNUM, 32)}_{o(HEX, 8)}",
-            lambda: f"whsec_{o(ALNUM, 32)}",
-        )()
-
-    def secret_key(self) -> str:
-        """An AWS secret access key."""
-        while True:
-            value = self.of(B64, 40)
-            if value[0] != "/":
-                return value
-
-    def base64_lines(self, size: int, width: int) -> list[str]:
-        raw = base64.b64encode(bytes(self.rng.randrange(256) for _ in range(size))).decode()
-        return [raw[i : i + width] for i in range(0, len(raw), width)]
-
-    def pem(self) -> tuple[list[str], tuple[str, ...]]:
-        name = self.pick(
-            "RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY",
-            "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK",
-        )  # fmt: skip
-        lines = self.base64_lines(self.int(100, 400), 64)
-        whole = [f"-----BEGIN {name}-----", *lines, f"-----END {name}-----"]
-        return whole, tuple(line for line in lines if len(line) > 6)
-
-
-def luhn_sum(number: str) -> int:
-    """0 for a number that passes."""
-    total = 0
-    for position, digit in enumerate(reversed(number)):
-        value = int(digit) * (1 + position % 2)
-        total += value // 10 + value % 10
-    return total % 10
 
 
 Case = Callable[[Maker], Planted]
@@ -308,10 +90,14 @@ def _yaml(m: Maker) -> Planted:
 def _url(m: Maker) -> Planted:
     raw = m.password() + m.pick("", "@", "/", "#", ":")
     secret = urllib.parse.quote(raw, safe="")
-    scheme = m.pick("postgres", "https", "http", "ftp", "amqp", "redis", "mongodb+srv", "mysql", "ldap")
+    scheme = m.pick(
+        "postgres", "https", "http", "ftp", "amqp", "redis", "mongodb+srv", "mysql", "ldap"
+    )
     host = m.pick("db.internal:5432", "cache", "repo.example.org", "10.1.2.3:5672", "[2001:db8::7]")
     url = f"{scheme}://{m.user()}:{secret}@{host}/app"
-    text = m.pick(url, f"see {url}.", f"[link]({url})", f"<{url}>", f'url = "{url}"', f"访问{url}即可")
+    text = m.pick(
+        url, f"see {url}.", f"[link]({url})", f"<{url}>", f'url = "{url}"', f"访问{url}即可"
+    )
     return Planted("url credentials", text, (secret,))
 
 
@@ -343,7 +129,10 @@ def _authorization(m: Maker) -> Planted:
     user, password = m.user(), m.password()
     basic = base64.b64encode(f"{user}:{password}".encode()).decode()
     scheme, value = m.pick(
-        ("Basic", basic), ("Bearer", m.of(URLSAFE, 40)), ("Bearer", m.jwt()), ("Token", m.of(HEX, 40))
+        ("Basic", basic),
+        ("Bearer", m.of(URLSAFE, 40)),
+        ("Bearer", m.jwt()),
+        ("Token", m.of(HEX, 40)),
     )
     text = m.pick(
         f"GET / HTTP/1.1\nAuthorization: {scheme} {value}\nHost: x",
@@ -553,7 +342,11 @@ def _network(m: Maker) -> Planted:
 
 
 def _obfuscated(m: Maker) -> Planted:
-    name, host, tld = f"jane{m.int(10, 9999)}", m.pick("example", "firma", "corp"), m.pick("org", "com", "de")
+    name, host, tld = (
+        f"jane{m.int(10, 9999)}",
+        m.pick("example", "firma", "corp"),
+        m.pick("org", "com", "de"),
+    )
     entities = "".join(f"&#{ord(c)};" for c in f"{name}@{host}.{tld}")
     percent = "".join(f"%{ord(c):02x}" for c in f"{name}@{host}.{tld}")
     text = m.pick(
@@ -629,95 +422,3 @@ def planted(seed: int, count: int = 400) -> list[Planted]:
         text = m.pick(*_AROUND).replace("{}", case.text)
         found.append(Planted(case.syntax, text, case.hidden, case.title, case.extra))
     return found
-
-
-def look_alikes(seed: int, count: int = 400) -> list[LookAlike]:
-    """`count` texts that hold nothing to hide."""
-    m = Maker(seed + 10_000)
-    makers = list(_innocent(m))
-    return [LookAlike(kind, make()) for kind, make in (makers[n % len(makers)] for n in range(count))]
-
-
-def _innocent(m: Maker) -> Iterator[tuple[str, Callable[[], str]]]:
-    n = m.int
-
-    def no_card() -> str:
-        while True:
-            number = "4" + "".join(m.rng.choices("0123456789", k=15))
-            if luhn_sum(number):
-                return m.pick(number, " ".join(number[i : i + 4] for i in range(0, 16, 4)))
-
-    def moment() -> datetime.datetime:
-        return datetime.datetime(2012, 1, 1) + datetime.timedelta(seconds=n(0, 4 * 10**8))
-
-    def semver() -> str:
-        return f"{n(0, 20)}.{n(0, 30)}.{n(0, 40)}"
-
-    def described() -> str:
-        return m.pick(
-            "password: required", "password: the user's password", "Password: string", "password (optional)",
-            "The password is required.", "token: the token of the session", "secret: see the wiki",
-            "Enter your password:", "password: must be 8 characters", "forgot password?", "Secret Santa 2023",
-            "API key: contact your administrator", "the password field is empty", "max_tokens: 4096",
-            "password is incorrect", "password has expired", "tokenizer: BertTokenizerFast", "token count = 512",
-            "reset the password for all users", "passwordless login", "a secret between two people",
-            "password policy: strong", "password strength and token expiry", "The credentials are invalid",
-            "密码不能为空", "密码：必填", "请输入密码", "密码错误，请重试", "忘记密码", "令牌已过期", "密码长度至少8位",
-            "def reset_password(user):", "token = parser.next()", "password = getPassword();", "token=None",
-            "this.password = password;", "password = request.form['password']", "if token == null", "key: value",
-            "password_reset_url: https://x.io/reset", "user, password = load()", "Basic authentication fails",
-            "Bearer of bad news", "the pass rate is 98.5%", "boarding pass 12", "sort key: created_at",
-            "primary key (id)", "foreign_key = user_id", "tokens: 1024, words: 800", "token_type: bearer",
-            '"type": "password"', 'label = "Password"', 'placeholder="Enter your password"', "grant_type=password",
-            "password.length() > 8", 'getString("password")', "params[:password]", "password: String,", "type=password",
-        )  # fmt: skip
-
-    def stand_in() -> str:
-        value = m.pick(
-            "${DB_PASSWORD}", "$DB_PASSWORD", "<token>", "<your-password>", "xxxx", "XXXXXXXX", "****", "changeme",
-            "{{ vault.db_password }}", "%DB_PASSWORD%", "YOUR_API_KEY", "your-password-here", "...", "null",
-            "[REDACTED]", "$(cat /run/secrets/db)", "REPLACE_ME", "os.environ['DB_PASSWORD']", "${{ secrets.TOKEN }}",
-            "@db.password@", "#{ENV['DB_PASSWORD']}", "/run/secrets/db_password", "process.env.DB_PASSWORD", "<secret>",
-            "$1", "%s", "{0}", "{password}", ":password", "?", "TODO", "secretKeyRef",
-        )  # fmt: skip
-        return m.pick("password={}", "password: {}", "DB_PASSWORD={}", "token: {}").format(value)
-
-    def url() -> str:
-        word = m.pick("guide", "README.md", "browse/XD-12", "a/b/c.html", f"v{semver()}/index.html")
-        return m.pick(
-            f"https://github.com/spring/xd/blob/{m.of(HEX, 40)}/README.md#L10", f"http://localhost:{n(1024, 9999)}/x",
-            f"https://example.org/{word}?page={n(1, 99)}&sort=asc", f"ssh://git@github.com/x/y.git",
-            f"https://x.io/download/app-{semver()}.tar.gz", "git@github.com:spring/x.git", "http://127.0.0.1:8080/",
-            f"https://x.io/items/{uuid.UUID(int=m.rng.getrandbits(128))}", "https://medium.com/@user/post-1",
-            f"http://nexus:8081/repository/{word}", "file:///etc/hosts", f"https://x.io/{n(10**8, 10**9)}/edit",
-            "http://<user>:<password>@host/", "https://${USER}:${PASS}@x.io/", "postgres://user:password@localhost/db",
-            f"https://x.io/?redirect=https%3A%2F%2Fx.io%2Fa%20b&lang=en", f"s3://bucket/{word}", "jdbc:h2:mem:test",
-        )  # fmt: skip
-
-    yield "semver", lambda: m.pick(f"v{semver()}", f"{semver()}-SNAPSHOT", f"^{semver()}", f"{semver()}.RELEASE", f"lib-{semver()}.jar")  # fmt: skip
-    yield "four-part version", lambda: m.pick(f"version {semver()}.{n(0, 9)}", f"v{semver()}.{n(1, 200)}", f"{n(1, 9)}.{n(0, 9)}.{n(0, 9)}.{n(0, 9)}", f"build {semver()}.{n(1, 99)}", f"app-{semver()}.{n(1, 9)}.jar", f"{semver()}.{n(1, 9)}.Final", f"log4net, Version={semver()}.{n(0, 9)}, Culture=neutral", f"curl/{semver()}.{n(0, 9)}")  # fmt: skip
-    yield "build number", lambda: m.pick(f"build #{n(1, 99999)}", f"build-{moment():%Y%m%d}.{n(1, 9)}", f"rev {n(10000, 99999)}", f"r{n(10**5, 10**6)}", f"Jenkins build {n(10**3, 10**5)}")  # fmt: skip
-    yield "git hash", lambda: m.pick(f"commit {m.of(HEX, 40)}", f"fixed in {m.of(HEX, 7)}", f"index {m.of(HEX, 7)}..{m.of(HEX, 7)} 100644", f"merge {m.of(HEX, 12)}")  # fmt: skip
-    yield "checksum", lambda: m.pick(f"md5 {m.of(HEX, 32)}", f"sha256:{m.of(HEX, 64)}", f"{m.of(HEX, 64)}  app.tar.gz", f"sha1sum={m.of(HEX, 40)}", f"ETag: \"{m.of(HEX, 32)}\"", f"integrity sha512-{m.of(B64, 86)}==", f"{m.of(HEX, 128)}", f"SHA256:{m.of(B64, 43)}")  # fmt: skip
-    yield "uuid", lambda: m.pick("id {}", "{}", "urn:uuid:{}", "/items/{}/edit", "{{{}}}", "session {} closed").format(uuid.UUID(int=m.rng.getrandbits(128), version=4))  # fmt: skip
-    yield "port", lambda: m.pick(f"port {n(1024, 65535)}", f"localhost:{n(1024, 65535)}", f":{n(1024, 65535)}", f"0.0.0.0:{n(1, 65535)}->80/tcp", f"ports {n(8000, 8999)}-{n(9000, 9999)}", f"127.0.0.1:{n(1, 65535)}")  # fmt: skip
-    yield "date", lambda: m.pick(f"{moment():%Y-%m-%d}", f"{moment():%d.%m.%Y}", f"{moment():%m/%d/%Y}", f"{moment():%Y%m%d}", f"{moment():%Y年%m月%d日}", f"{moment():%d %b %Y}", f"{moment():%Y/%m/%d}", f"{moment():%Y-W%W}")  # fmt: skip
-    yield "time", lambda: m.pick(f"{moment().isoformat()}Z", f"{moment():%Y-%m-%d %H:%M:%S,123}", f"{moment():%H:%M:%S}", f"{moment().isoformat()}+08:00", f"{moment():%a, %d %b %Y %H:%M:%S +0000}", f"epoch {n(10**9, 2 * 10**9)}", f"ts={n(10**12, 2 * 10**12)}", f"[{moment():%d/%b/%Y:%H:%M:%S -0700}]")  # fmt: skip
-    yield "isbn", lambda: m.pick(f"ISBN 978-3-16-{n(100000, 999999)}-{n(0, 9)}", f"ISBN 0-{n(100, 999)}-{n(10000, 99999)}-X", f"ISBN 978{n(10**9, 10**10 - 1)}", f"ISSN {n(1000, 9999)}-{n(1000, 9999)}")  # fmt: skip
-    yield "issue key", lambda: m.pick(f"XD-{n(1, 9999)}", f"see PROJ-{n(1, 99999)} and JIRA-{n(1, 999)}", f"GH-{n(1, 999)}", f"CVE-{n(1999, 2024)}-{n(1000, 99999)}", f"RFC {n(1000, 9000)}", f"#{n(1, 99999)}")  # fmt: skip
-    yield "url", url
-    yield "file path", lambda: m.pick("/usr/lib/jvm/java-8/bin", "C:\\Users\\Public\\file.txt", f"src/main/java/App{n(1, 99)}.java:{n(1, 999)}", f"/var/log/app-{moment():%Y-%m-%d}.log", "./gradlew build", "~/.ssh/id_rsa.pub", "/etc/passwd", "conf/secret.key", "//server/share/token.txt", "id_rsa", "password.txt")  # fmt: skip
-    yield "class name", lambda: m.pick("org.springframework.xd.dirt.Server", "com.example.PasswordEncoder", "java.lang.NullPointerException", "std::vector<int>", "foo::bar::Baz", "TokenStream.next()", "at com.x.Secret.run(Secret.java:42)", "SecretKeySpec", "Object@1a2b3c", "AbstractSingletonProxyFactoryBean", "module.exports.apiKeyValidator", "lodash@4.17.21", "@Autowired", "@types/node@18.11.9")  # fmt: skip
-    yield "colour", lambda: m.pick(f"#{m.of(HEX, 6)}", "#fff", f"color: #{m.of(HEX, 6)};", f"rgba({n(0, 255)}, {n(0, 255)}, {n(0, 255)}, 0.{n(1, 9)})")  # fmt: skip
-    yield "number", lambda: m.pick(f"{n(1, 99)} + {n(1, 99)} = {n(100, 200)}", f"{n(1, 9)},{n(100, 999)},{n(100, 999)}.{n(10, 99)}", f"3.14159265358979", f"1e-{n(3, 12)}", f"x^{n(2, 9)} + y", f"${n(1, 999)}.99", f"{n(1, 99)}%", f"[{n(1, 9)}, {n(10, 99)}, {n(100, 999)}]", f"{n(100, 999)} x {n(100, 999)}", f"0x{m.of(HEX, 8)}", f"{n(10, 89)}.{n(1000, 9999)}, -{n(10, 120)}.{n(1000, 9999)}", f"{n(1000, 9999)} {n(1000, 9999)}", f"{n(10**6, 10**7)} bytes", f"{n(10**9, 10**10)} ns", f"{n(1, 9)}-{n(10, 99)}-{n(100, 999)}")  # fmt: skip
-    yield "described", described
-    yield "described", described
-    yield "stand-in", stand_in
-    yield "stand-in", stand_in
-    yield "mac address", lambda: m.pick(":", "-").join(f"{n(0, 255):02x}" for _ in range(6))
-    yield "no card", lambda: m.pick("order {}", "id {}", "{}").format(no_card())
-    yield "order number", lambda: m.pick(f"order no. {n(10**9, 10**10)}", f"ticket 415-555-{n(1000, 9999)}", f"INC{n(10**6, 10**7)}", f"case #{n(200, 999)}-{n(200, 999)}-{n(1000, 9999)}", f"PO-{n(2000, 2024)}-{n(10**5, 10**6)}", f"SKU {n(100, 999)}-{n(1000, 9999)}-{n(10, 99)}", f"订单号{n(10**11, 10**12)}", f"invoice {n(10**6, 10**7)}/{n(10, 99)}", f"tracking 1Z{m.of(UPPER, 16)}", f"工单编号13{n(10**8, 10**9)}")  # fmt: skip
-    yield "fingerprint", lambda: ":".join(f"{n(0, 255):02x}" for _ in range(16))
-    yield "certificate", lambda: "-----BEGIN CERTIFICATE-----\n" + "\n".join(m.base64_lines(200, 64)) + "\n-----END CERTIFICATE-----"  # fmt: skip
-    yield "loopback", lambda: m.pick("::1", "[::1]:8080", "localhost", "127.0.0.1", "0.0.0.0", "255.255.255.0", "::")
-    yield "identifier", lambda: m.pick(f"user_{n(1, 999)}", f"i-{m.of(HEX, 17)}", f"ami-{m.of(HEX, 8)}", f"arn:aws:s3:::bucket-{n(1, 99)}", f"node{n(1, 99)}", f"tweet {n(10**17, 9 * 10**17)}", f"req-{m.of(HEX, 12)}", f"container {m.of(HEX, 12)}", f"JIRAUSER{n(10000, 99999)}", f"customfield_{n(10000, 19999)}")  # fmt: skip

@@ -23,7 +23,16 @@ from alchemy.cleaning.pii_views import Joint, joint_rules, views
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.types import Document, Quarantined, text_digest
 
-__all__ = ["KINDS", "Numbering", "check", "redact", "redact_document", "redact_quarantined"]
+__all__ = [
+    "KINDS",
+    "Numbering",
+    "check",
+    "redact",
+    "redact_document",
+    "redact_quarantined",
+    "rewritten",
+    "strings",
+]
 
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SWEEP_CHARS = range(6, 201)
@@ -165,7 +174,7 @@ def redact_document(document: Document) -> tuple[Document, Counter[str]]:
     """
     try:
         numbering = Numbering()
-        whole = (document.title, document.text, document.uri, document.id, *_strings(document.extra))
+        whole = (document.title, document.text, document.uri, document.id, *strings(document.extra))
         plan = _Plan.of("\n".join(whole))
         title = _redact(document.title, numbering, plan)
         text = _redact(document.text, numbering, plan)
@@ -176,10 +185,15 @@ def redact_document(document: Document) -> tuple[Document, Counter[str]]:
             def sweep(value: str) -> str:
                 return _sweep(value, numbering)
 
-            title, text, uri, extra = sweep(title), sweep(text), sweep(uri), _walk(extra, sweep)
+            title, text, uri, extra = sweep(title), sweep(text), sweep(uri), rewritten(extra, sweep)
         return (
             replace(
-                document, id=_redact_id(document.id, plan), title=title, text=text, uri=uri, extra=extra
+                document,
+                id=_redact_id(document.id, plan),
+                title=title,
+                text=text,
+                uri=uri,
+                extra=extra,
             ),
             numbering.counts,
         )
@@ -228,17 +242,17 @@ def _sweep(text: str, numbering: Numbering) -> str:
     return text
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings(value: Any) -> Iterator[str]:
     """Every key and string inside a JSON value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for key, item in value.items():
             yield key
-            yield from _strings(item)
+            yield from strings(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _strings(item)
+            yield from strings(item)
 
 
 def _redact_json(value: Any, numbering: Numbering, plan: _Plan, secret: bool = False) -> Any:
@@ -279,13 +293,13 @@ def _names_secret(key: str, item: Any) -> bool:
     return not isinstance(item, str) or looks_secret(item)
 
 
-def _walk(value: Any, change: Callable[[str], str]) -> Any:
+def rewritten(value: Any, change: Callable[[str], str]) -> Any:
     """A JSON value with every string value changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {key: _walk(item, change) for key, item in value.items()}
-    return [_walk(item, change) for item in value] if isinstance(value, list) else value
+        return {key: rewritten(item, change) for key, item in value.items()}
+    return [rewritten(item, change) for item in value] if isinstance(value, list) else value
 
 
 def _redact_id(identifier: str, plan: _Plan) -> str:

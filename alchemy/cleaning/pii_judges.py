@@ -16,11 +16,11 @@ from collections.abc import Callable
 from alchemy.cleaning.pii_numbers import NUMBER_JUDGES, Span
 from alchemy.cleaning.pii_patterns import BARE_CHARS, KEYWORD, STRONG_KEYWORD
 
-KINDS = ("CARD", "EMAIL", "IBAN", "IP", "NATIONAL_ID", "PHONE", "SECRET")
+KINDS = ("CARD", "EMAIL", "IBAN", "IP", "NATIONAL_ID", "PERSON", "PHONE", "SECRET")
 
 Judge = Callable[[re.Match[str]], Span | None]
 
-_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join((*KINDS, 'PERSON'))})_\d+\]")
+_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})_\d+\]")
 _KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _VARIABLE = re.compile(
     r"\\?[$#%@]?\{\{?[^{}]*\}?\}?|\$\(.*|[$#]\[.*|\$?\$[A-Za-z_]\w*|\$\d|%\w+%|%\(?\w*\)?s|@[\w.-]+@|<.*>?|\*+"
@@ -80,7 +80,8 @@ _NO_PASSWORD = re.compile(r"[\[(]|[\w.-]+=.", re.ASCII)
 _OPTION = re.compile(r"(?:^|[\s\"'])--?[\w.-]*\Z", re.ASCII)
 _DIRECTIVE = re.compile(r"(?:^|\n)[ \t]*ENV[ ][\w.-]*\Z")
 _USER_BEFORE = re.compile(
-    r"\b(?:user(?:name)?|login|account|log ?in (?:as|with))[\s:=]+\S{1,64}(?:[\s,;/]|and|with)+\Z", re.IGNORECASE
+    r"\b(?:user(?:name)?|login|account|log ?in (?:as|with))[\s:=]+\S{1,64}(?:[\s,;/]|and|with)+\Z",
+    re.IGNORECASE,
 )
 _BARE_REST = re.compile(r"[^\s\"'`<>]*")
 _ASSIGNMENT_LINE = re.compile(
@@ -305,7 +306,11 @@ def _is_secret(
     option = _OPTION.search(before) is not None and value[0] not in "([<"
     strong = strong or _USER_BEFORE.search(before) is not None  # user ada pass …
     worded = strong and any(map(str.isdigit, value)) and not _NO_PASSWORD.match(value)
-    return (worded and (looks_secret(value) or _UUID.fullmatch(value) is not None)) or (strong and option) or looks_random(value)
+    return (
+        (worded and (looks_secret(value) or _UUID.fullmatch(value) is not None))
+        or (strong and option)
+        or looks_random(value)
+    )
 
 
 def _cut(value: str, before: str, separator: str) -> str:

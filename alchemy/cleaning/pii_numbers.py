@@ -47,7 +47,7 @@ _ISSUERS = (  # prefix → lengths in use; a longer number with the same start i
     (re.compile("3[47]"), (15,)),  # American Express
     (re.compile("30[0-5]|3[689]"), (14, 16, 19)),  # Diners Club
     (re.compile("35(?:2[89]|[3-8])"), (16, 19)),  # JCB
-    (re.compile("62|81"), (16, 17, 18, 19)),  # UnionPay
+    (re.compile("62|81"), (16, 19)),  # UnionPay; 18 digits are ids of all kinds
     (re.compile("6011|64[4-9]|65"), (16, 19)),  # Discover
     (re.compile("50|5[6-9]|6"), (16, 19)),  # Maestro
 )
@@ -73,7 +73,11 @@ def _judge_phone(match: re.Match[str]) -> Span | None:
     if not text.startswith(("+", "00")):
         before = match.string[max(0, start - 32) : start]
         byte_count = text.isdigit() and int(text) % (1 << 20) == 0  # of memory, in round numbers
-        longer = byte_count or _DIGITS_BEFORE.search(before) or _DIGITS_AFTER.match(match.string, match.end())
+        longer = (
+            byte_count
+            or _DIGITS_BEFORE.search(before)
+            or _DIGITS_AFTER.match(match.string, match.end())
+        )
         return None if longer or _NUMBERED_BEFORE.search(before) else ("PHONE", start, match.end())
     if text[0] == "0" and _DIGITS_BEFORE.search(match.string[max(0, start - 2) : start]):
         return None

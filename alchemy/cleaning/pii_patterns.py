@@ -115,16 +115,22 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "flag",
-        ("curl", "mysql", "mariadb", "pass", "redis-cli", "docker", "podman", "ldap", "keytool")
-        + ("sqlcmd", "bcp ", "openssl", "mongo", "sudo", "zip ", "7z", "smbclient", "lftp", "wget")
-        + ("jarsigner", "mosquitto", "az login", "helm", "oc login", "securestring", "login "),
+        (
+            *"curl mysql mariadb pass redis-cli docker podman ldap keytool jarsigner sqlcmd".split(),
+            *"openssl mongo sudo 7z smbclient lftp wget mosquitto helm securestring".split(),
+            *("bcp ", "zip ", "az login", "oc login", "login "),
+        ),
         "|".join(
             (
                 rf"curl\b[^\n|;]{{0,400}}?\s(?:-[a-zA-Z]{{0,6}}?u|--user|--proxy-user|-U)[ =]?{_USER_PASSWORD.format('curl_v')}",
                 r"(?:mysql|mariadb)\w*\b[^\n|;]{0,200}?\s-p(?P<mysql_v>[^\s\"'|;]+)",
-                _option("sshpass|redis-cli|docker[ ]login|podman[ ]login|helm", "-[pa][ ]?", "pass_v"),
+                _option(
+                    "sshpass|redis-cli|docker[ ]login|podman[ ]login|helm", "-[pa][ ]?", "pass_v"
+                ),
                 _option("ldap(?:search|modify|add|delete|passwd)", "-w[ ]?", "ldap_v"),
-                _option("keytool|jarsigner", r"-(?:store|key|deststore|srcstore)pass[ ]", "keytool_v"),
+                _option(
+                    "keytool|jarsigner", r"-(?:store|key|deststore|srcstore)pass[ ]", "keytool_v"
+                ),
                 _option("sqlcmd|bcp|mosquitto_\\w+|zip|unzip", "-P[ ]?", "upper_v"),
                 _option("7z\\w?", "-p", "seven_v"),
                 _option("mongo\\w*|az[ ]login|oc[ ]login", "-p[ ]", "mongo_v"),
@@ -169,8 +175,11 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "assign",
-        ("pass", "pwd", "pswd", "pw", "secret", "token", "key", "credential", "session", "sessid")
-        + ("identified by", "密码", "密碼", "口令", "令牌", "密钥", "密鑰", "私钥", "凭证"),
+        (
+            *"pass pwd pswd pw secret token key credential session sessid".split(),
+            *"密码 密碼 口令 令牌 密钥 密鑰 私钥 凭证".split(),
+            "identified by",
+        ),
         rf"""(?P<assign_key>{KEYWORD})(?P<assign_sep>{_SEPARATOR})(?:
             (?<=[>\[\s])(?<=>)(?P<assign_xml>[^<>\n]{{1,{BARE_CHARS}}}?)(?=\s*(?:\]\]>)?\s*</)
           | (?<=CDATA\[)(?P<assign_cdata>[^<>\n]{{1,{BARE_CHARS}}}?)(?=\s*\]\]>)
@@ -238,14 +247,16 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("ssn", ("-",), r"\d(?<![A-Za-z0-9_.-].)\d\d-\d\d-\d{4}(?![A-Za-z0-9_]|-\d)"),
     (
         "dialled",
-        ("phone", "tel", "mobile", "cell", "fax", "whatsapp", "call", "dial", "contact", "sms")
-        + ("电话", "電話", "手机", "手機", "座机", "传真", "热线", "致电", "拨打", "联系方式"),
+        (
+            *"phone tel mobile cell fax whatsapp call dial contact sms".split(),
+            *"电话 電話 手机 手機 座机 传真 热线 致电 拨打 联系方式".split(),
+        ),
         r"""(?:[PpTtMmCcFfDdSs](?<![A-Za-z].)(?i:hone|el|elephone|obile|ell|ax|all|ontact|ial|ms)|[Ww]hats[Aa]pp
           |电话|電話|手机|手機|座机|传真|热线|致电|拨打|联系方式)
         (?i:\.|[ _]?(?:no\.?|number|\#|号码|号|me|us|at))?\\*["']?[ \t]*[:=是为]?[ \t]*\\*["']?
         (?P<dialled_v>\+?[\d(][\d ()./-]{5,18}\d)(?![A-Za-z0-9_])""",
     ),
-    ("ipv4", ("."), r"\d(?<![A-Za-z0-9_.].)\d{0,2}(?:\.\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)"),
+    ("ipv4", (".",), r"\d(?<![A-Za-z0-9_.].)\d{0,2}(?:\.\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)"),
     ("ipv4_name", ("ip-",), r"ip-(?:\d{1,3}-){3}\d{1,3}(?![A-Za-z0-9_])"),
 )
 

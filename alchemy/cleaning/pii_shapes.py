@@ -84,7 +84,10 @@ _PREFIXES: dict[str, str] = {
 OTHER_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Q~",), rf"(?<!{_A}){_A}{{3}}\dQ~[A-Za-z0-9_~.-]{{31,36}}"),  # Azure AD
     ((":AA",), rf"(?<!{_A})\d{{8,10}}:AA{_W}{{33}}(?!{_W})"),  # Telegram
-    ((".",), rf"[MNO](?<![A-Za-z0-9_.].){_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,40}}(?!{_W})"),  # Discord
+    (
+        (".",),
+        rf"[MNO](?<![A-Za-z0-9_.].){_W}{{23,27}}\.{_W}{{6}}\.{_W}{{27,40}}(?!{_W})",
+    ),  # Discord
     ((".atlasv1.",), rf"(?<!{_A}){_A}{{14}}\.atlasv1\.{_W}{{60,}}"),  # Terraform
     (("-us",), rf"(?<!{_A}){_H}{{32}}-us\d\d?(?!{_A})"),  # Mailchimp
     (("AC", "SK"), rf"[AS](?<!{_A}.)[CK]{_H}{{32}}(?!{_A})"),  # Twilio

@@ -97,7 +97,7 @@ def refused(document: Document, filters: FilterSettings) -> Removed | None:
 
 def measure(text: str) -> tuple[str, dict[str, float | None]]:
     """Language and signals of a text, see the module's description."""
-    spaces, letters, digits, symbols, broken = _classes(text)
+    _, letters, digits, symbols, broken = _classes(text)
     visible = letters + digits + symbols + broken
     language, confidence = identify(text) if letters >= MIN_LETTERS else (UNDETERMINED, None)
     words = _WORD.findall(text.lower())

@@ -375,6 +375,34 @@ HOSTILE = [
         "'",
         '"',
     ),
+    *(
+        "=\n",
+        "\\\n",
+        "%41",
+        "&#65;",
+        'a" + "',
+        "a,password\n",
+        "|password|a",
+        "a @ b.com ",
+        "a [at] ",
+    ),
+    *(
+        "\na1b2c3d4e5f6g7h8",
+        "password / ",
+        "user a pass ",
+        "DE12 3456 ",
+        "curl -u a:b \\\n",
+        "AKIA",
+    ),
+    *(
+        "<password>",
+        "login a password ",
+        "a:1234:b:c:",
+        "Credentials(a, ",
+        "[.]",
+        "\\u0041",
+        "1 2 3 ",
+    ),
 ]
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from pii_corpus import Planted, planted
+from pii_look_alikes import look_alikes
 
 from alchemy.cleaning.chunking import chunk_document
 from alchemy.cleaning.pii import redact_document
 from alchemy.cleaning.text import normalise, one_line
 from alchemy.cleaning.tokens import wordpiece
 from alchemy.types import Document
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from pii_corpus import Planted, look_alikes, planted
 
 SEEDS = range(20)
 
