@@ -82,6 +82,77 @@ class SparkSettings(_Section):
     partitions: int = Field(default=8, ge=1)
 
 
+QualitySignal = Literal[
+    "language_confidence",
+    "letter_share",
+    "digit_share",
+    "symbol_share",
+    "broken_share",
+    "mean_word_chars",
+    "stop_word_share",
+    "duplicate_line_share",
+    "ellipsis_line_share",
+    "top_ngram_share",
+]
+"""What `alchemy.cleaning.quality` measures and a filter may limit."""
+
+
+class LimitSettings(_Section):
+    """The range in which a signal keeps a document."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+class FilterSettings(_Section):
+    """Which documents are kept by quality; by default all but clearly broken text."""
+
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes; empty: all. A text too short to tell is always kept."""
+    signals: dict[QualitySignal, LimitSettings] = Field(
+        default_factory=dict[QualitySignal, LimitSettings]
+    )
+
+    @model_validator(mode="after")
+    def _not_broken(self) -> FilterSettings:
+        """More than half replacement and unassigned characters is no text in any language."""
+        self.signals.setdefault("broken_share", LimitSettings(max=0.5))
+        return self
+
+
+class BoilerplateSettings(_Section):
+    """When a line repeated across the documents of one source is boilerplate."""
+
+    enabled: bool = True
+    min_chars: int = Field(default=40, ge=8)
+    """Shorter lines repeat by chance."""
+    min_documents: int = Field(default=20, ge=2)
+    min_share: float = Field(default=0.05, gt=0, le=1)
+    """Of the documents of the source; both limits must be reached. Sentences that a team copies from
+    issue to issue, and that say what those issues are about, stay below 4 % in real trackers."""
+
+
+class NerSettings(_Section):
+    """Names of people: an engine finds them where one is configured."""
+
+    provider: Literal["none", "spacy", "huggingface"] = "none"
+    model: str = ""
+    """spacy: name of an installed model or its directory; huggingface: directory or hub id."""
+    labels: tuple[str, ...] = ("PERSON",)
+    """What the model calls a person: PERSON (spacy), PER (most Hugging Face models)."""
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes of the documents it reads; empty: all."""
+    min_score: float = Field(default=0.5, ge=0, le=1)
+    """Below it a finding of a huggingface model does not count."""
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _complete(self) -> NerSettings:
+        if self.provider != "none" and not self.model:
+            raise ValueError(f"provider {self.provider} needs model")
+        return self
+
+
 class CleaningSettings(_Section):
     """What the Cleaner keeps and how it cuts."""
 
@@ -91,6 +162,9 @@ class CleaningSettings(_Section):
     near_duplicate_jaccard: float = Field(default=0.85, gt=0, le=1)
     max_record_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """A longer record goes to quarantine instead of into memory."""
+    filters: FilterSettings = FilterSettings()
+    boilerplate: BoilerplateSettings = BoilerplateSettings()
+    ner: NerSettings = NerSettings()
 
 
 class SyncSettings(_Section):

@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from alchemy.cleaning.batches import DOCUMENT_ROWS, Batches, tables, without
+from alchemy.cleaning.boilerplate import strip
 from alchemy.cleaning.chunking import chunk_document
 from alchemy.cleaning.metrics import GENERIC, IDENTITY, document_metrics, metrics_schema
 from alchemy.cleaning.parts import Job, sliced, write_table
-from alchemy.cleaning.tokens import wordpiece
+from alchemy.cleaning.plan import Boilerplate
+from alchemy.cleaning.tokens import chunk_budget, ruler
 from alchemy.types import Document
 
 DOCUMENT = pa.schema([("id", pa.string()), ("document", pa.string())])
@@ -43,12 +45,12 @@ def document_batches(job: Job, removed: np.ndarray, batches: Batches) -> Batches
         yield from sliced(without(table, removed).select(DOCUMENT.names), DOCUMENT_ROWS)
 
 
-def chunk_batches(job: Job, partition: int, batches: Batches) -> Batches:
+def chunk_batches(job: Job, boilerplate: Boilerplate, partition: int, batches: Batches) -> Batches:
     """Schema DOCUMENT, sorted by id → SUMMARY: chunk, measure, and store the final lines in parts.
 
     Parts are named so that the order of names, over all partitions, is the order of ids.
     """
-    finisher, writer = Finisher(job), FinalWriter(job, partition)
+    finisher, writer = Finisher(job, boilerplate), FinalWriter(job, partition)
     for batch in batches:
         for line in batch.column("document"):
             writer.add(finisher.finish(line.as_py()))
@@ -56,16 +58,23 @@ def chunk_batches(job: Job, partition: int, batches: Batches) -> Batches:
 
 
 class Finisher:
-    """Cuts and measures documents."""
+    """Takes out boilerplate, cuts and measures."""
 
-    def __init__(self, job: Job) -> None:
-        self._starts = wordpiece()
-        self._budget = job.settings.cleaning.chunk_tokens
+    def __init__(self, job: Job, boilerplate: Boilerplate) -> None:
+        self._model = job.settings.model_b
+        self._cleaning = job.settings.cleaning
+        self._starts = ruler(self._model)
+        self._boilerplate = boilerplate
 
     def finish(self, line: str) -> Finish:
-        """Chunks and metrics of a cleaned document."""
+        """The final form of a cleaned document, with its chunks and metrics."""
         document = Document.from_dict(json.loads(line))
-        chunks = chunk_document(document, self._starts, self._budget)
+        stripped = strip(document, self._boilerplate, self._cleaning.boilerplate)
+        if stripped.removed:
+            document = stripped.document
+            line = document.to_json()
+        budget = chunk_budget(document, self._model, self._cleaning.chunk_tokens)
+        chunks = chunk_document(document, self._starts, budget)
         row = {
             "document_id": document.id,
             "source": document.source,

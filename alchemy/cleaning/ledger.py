@@ -55,17 +55,23 @@ class Ledger:
     Attributes:
         run_id: its run; empty for the ledger of the wash in progress.
         reading, finishing: digests of what shapes the parts, and what shapes the final files.
+        boilerplate: source → digest of the lines that were left out of its documents.
     """
 
     run_id: str
     reading: str
     finishing: str
     entries: dict[str, Entry]
+    boilerplate: dict[str, str]
 
     def write(self, path: Path) -> None:
         """One line of header, one line per object."""
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            header = {"reading": self.reading, "finishing": self.finishing}
+            header = {
+                "reading": self.reading,
+                "finishing": self.finishing,
+                "boilerplate": self.boilerplate,
+            }
             file.write(json.dumps(header, sort_keys=True) + "\n")
             for key, entry in self.entries.items():
                 units = [unit.to_dict() for unit in entry.units]
@@ -81,7 +87,9 @@ def reading_digest(settings: Settings, unit_bytes: int) -> str:
 
 def finishing_digest(settings: Settings, unit_bytes: int) -> str:
     """Changes with everything but the raw data that the final files depend on."""
-    ruler = settings.model_b.model_dump_json(include={"provider", "model_id", "model_path"})
+    ruler = settings.model_b.model_dump_json(
+        include={"provider", "model_id", "model_path", "revision", "max_length"}
+    )
     return text_digest(reading_digest(settings, unit_bytes), ruler)[:16]
 
 
@@ -107,7 +115,9 @@ def last_ledger(lake: Lake) -> Ledger | None:
             )
             for line in lines
         }
-        return Ledger(run_id, header["reading"], header["finishing"], entries)
+        return Ledger(
+            run_id, header["reading"], header["finishing"], entries, header["boilerplate"]
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise AlchemyError(
             ErrorCode.CORRUPT,
@@ -334,4 +344,4 @@ def fetch_previous(lake: Lake, last: Ledger, into: Path) -> Previous | None:
         if file_digest(into / name) != expected:
             log.warning("wash.previous_damaged", run=last.run_id, file=name)
             return None
-    return Previous(into)
+    return Previous(into, last.boilerplate)

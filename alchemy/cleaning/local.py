@@ -18,6 +18,7 @@ from alchemy.cleaning.batches import Batches
 from alchemy.cleaning.finishing import FinalWriter, Finish, Finisher
 from alchemy.cleaning.parts import Job
 from alchemy.cleaning.plan import (
+    Boilerplate,
     Duplicates,
     Finished,
     Reading,
@@ -83,7 +84,7 @@ class LocalEngine:
         rows = pa.table(columns).to_batches(batches.DOCUMENT_ROWS)
         return _table(batches.verified_batches(threshold, iter(rows)), batches.PAIR).to_pylist()
 
-    def finish(self, reading: Reading, removed: np.ndarray) -> Finished:
+    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """See `plan.Engine`."""
         parts = _part_batches(reading)
         index = _table(
@@ -93,12 +94,12 @@ class LocalEngine:
             ),
             pa.schema([("place", pa.int64()), ("id", pa.string()), ("line", pa.binary(16))]),
         ).sort_by("id")
-        known = self._previous.lines() if self._previous else {}
+        known = self._previous.lines(boilerplate) if self._previous else {}
         ids, digests = index["id"].to_pylist(), index["line"].to_pylist()
         same = [known.get(i) == digest for i, digest in zip(ids, digests, strict=True)]
         changed = index["place"].to_numpy()[~np.array(same, bool)] if ids else np.empty(0)
         lines = self._lines(reading, changed)
-        writer, finisher = FinalWriter(self._job, 0), Finisher(self._job)
+        writer, finisher = FinalWriter(self._job, 0), Finisher(self._job, boilerplate)
         copied = self._previous.finished() if self._previous else iter(())
         for identifier, place, unchanged in zip(ids, index["place"].to_pylist(), same, strict=True):
             if unchanged:

@@ -8,22 +8,38 @@ is not clear whether something is a secret, it is one.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alchemy.cleaning.pii_judges import KINDS, is_stand_in, judge, looks_secret
-from alchemy.cleaning.pii_patterns import CANDIDATE, STRONG_KEYWORD
+from alchemy.cleaning.pii_numbers import Span
+from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD, Finder, finders
+from alchemy.cleaning.pii_tables import column_secrets
+from alchemy.cleaning.pii_views import Joint, joint_rules, views
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.types import Document, Quarantined, text_digest
 
-__all__ = ["KINDS", "Numbering", "check", "redact", "redact_document", "redact_quarantined"]
+__all__ = [
+    "KINDS",
+    "Numbering",
+    "check",
+    "redact",
+    "redact_document",
+    "redact_quarantined",
+    "rewritten",
+    "strings",
+]
 
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SWEEP_CHARS = range(6, 201)
 _SWEPT = 256
+_KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
+_HARMLESS_KEYS = frozenset("user username name type host port url id key".split())
+"""What stands beside a secret under a key such as `credentials`."""
 
 
 @dataclass
@@ -56,24 +72,95 @@ class Numbering:
         return name
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is worth trying on a text and on every part of it."""
+
+    finders: list[Finder]
+    joints: list[Joint]
+
+    @classmethod
+    def of(cls, text: str) -> _Plan:
+        folded = _fold(text)
+        return cls(finders(folded), joint_rules(folded))
+
+
 def redact(text: str, numbering: Numbering, kinds: tuple[str, ...] = KINDS) -> str:
     """The text with every finding of `kinds` replaced. Applying it twice changes nothing."""
-    folded = text if text.isascii() else text.translate(_FULL_WIDTH)
+    return _redact(text, numbering, _Plan.of(text), kinds)
+
+
+def _redact(text: str, numbering: Numbering, plan: _Plan, kinds: tuple[str, ...] = KINDS) -> str:
+    if not (plan.finders or plan.joints):
+        return text
+    folded = _fold(text)
     pieces: list[str] = []
-    done = position = 0
-    while match := CANDIDATE.search(folded, position):
-        span, resume = judge(match)
-        if span is None or span[0] not in kinds:
-            position = max(resume, match.start() + 1)
-            continue
-        kind, start, end = span
+    done = 0
+    for kind, start, end in _findings(folded, plan, kinds):
         pieces += (text[done:start], numbering.placeholder(kind, folded[start:end]))
         pieces.append("\n\f\n" * folded.count("\f", start, end))  # later pages keep their number
-        done = position = end
+        done = end
     if not done:
         return text
     pieces.append(text[done:])
     return "".join(pieces)
+
+
+def _fold(text: str) -> str:
+    return text if text.isascii() else text.translate(_FULL_WIDTH)
+
+
+def _findings(text: str, plan: _Plan, kinds: tuple[str, ...]) -> list[Span]:
+    """What must go, in order and apart from each other."""
+    found = [span for span, _ in _search(text, plan.finders)]
+    for view in views(text, plan.joints):
+        for (kind, start, end), begin in _search(view.text, finders(view.text)):
+            if view.crosses(begin, end):
+                found.append((kind, *view.original(start, end)))
+    if any(finder.name == "assign" for finder in plan.finders):
+        found += column_secrets(text)
+    found = sorted((span for span in found if span[0] in kinds), key=lambda span: span[1:])
+    apart: list[Span] = []
+    for kind, start, end in found:
+        if apart and start < apart[-1][2]:  # what overlaps goes as one
+            first, begin, stop = apart[-1]
+            apart[-1] = (first, begin, max(stop, end))
+        else:
+            apart.append((kind, start, end))
+    return apart
+
+
+def _search(text: str, tried: list[Finder]) -> Iterator[tuple[Span, int]]:
+    """Findings in order, apart from each other, with the place where each one's candidate begins.
+
+    Of findings that overlap the one that starts first wins, of those that start together the one
+    whose finder stands first; the others search on behind it.
+    """
+    heap = [entry for rank in range(len(tried)) if (entry := _next(text, tried, rank, 0))]
+    heapq.heapify(heap)
+    done = 0
+    while heap:
+        start, rank, span, begin = heap[0]
+        if start >= done:
+            yield span, begin
+            done = span[2]
+        entry = _next(text, tried, rank, done)
+        if entry:
+            heapq.heapreplace(heap, entry)
+        else:
+            heapq.heappop(heap)
+
+
+def _next(
+    text: str, tried: list[Finder], rank: int, position: int
+) -> tuple[int, int, Span, int] | None:
+    finder = tried[rank]
+    while match := finder.pattern.search(text, position):
+        span, resume = judge(finder.name, match)
+        if span is not None:
+            return span[1], rank, span, match.start()
+        position = max(resume, match.start() + 1)
+    return None
 
 
 def redact_document(document: Document) -> tuple[Document, Counter[str]]:
@@ -88,19 +175,26 @@ def redact_document(document: Document) -> tuple[Document, Counter[str]]:
     """
     try:
         numbering = Numbering()
-        title = redact(document.title, numbering)
-        text = redact(document.text, numbering)
-        uri = redact(document.uri, numbering)
-        extra = _redact_json(document.extra, numbering)
+        whole = (document.title, document.text, document.uri, document.id, *strings(document.extra))
+        plan = _Plan.of("\n".join(whole))
+        title = _redact(document.title, numbering, plan)
+        text = _redact(document.text, numbering, plan)
+        uri = _redact(document.uri, numbering, plan)
+        extra = _redact_json(document.extra, numbering, plan)
         if numbering.secrets:  # a password found once by its key is also wherever it stands alone
 
             def sweep(value: str) -> str:
                 return _sweep(value, numbering)
 
-            title, text, uri, extra = sweep(title), sweep(text), sweep(uri), _walk(extra, sweep)
+            title, text, uri, extra = sweep(title), sweep(text), sweep(uri), rewritten(extra, sweep)
         return (
             replace(
-                document, id=_redact_id(document.id), title=title, text=text, uri=uri, extra=extra
+                document,
+                id=_redact_id(document.id, plan),
+                title=title,
+                text=text,
+                uri=uri,
+                extra=extra,
             ),
             numbering.counts,
         )
@@ -149,34 +243,69 @@ def _sweep(text: str, numbering: Numbering) -> str:
     return text
 
 
-def _redact_json(value: Any, numbering: Numbering) -> Any:
-    """A JSON value with every string redacted; a string under a secret's key is a secret."""
+def strings(value: Any) -> Iterator[str]:
+    """Every key and string inside a JSON value."""
     if isinstance(value, str):
-        return redact(value, numbering)
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from strings(item)
+
+
+def _redact_json(value: Any, numbering: Numbering, plan: _Plan, secret: bool = False) -> Any:
+    """A JSON value with every string redacted; what is under a secret's key is a secret.
+
+    Args:
+        secret: the key above says so.
+    """
+    if isinstance(value, str):
+        hidden = secret and bool(value) and not is_stand_in(value)
+        return numbering.placeholder("SECRET", value) if hidden else _redact(value, numbering, plan)
+    if secret and isinstance(value, int | float) and not isinstance(value, bool):
+        return numbering.placeholder("SECRET", str(value))
     if isinstance(value, dict):
+        named = str(value.get("name", value.get("key", "")))  # {"name": "DB_PASSWORD", "value": …}
         return {
-            redact(key, numbering): numbering.placeholder("SECRET", item)
-            if isinstance(item, str) and STRONG_KEYWORD.search(key) and not is_stand_in(item)
-            else _redact_json(item, numbering)
+            _redact(key, numbering, plan): _redact_json(
+                item,
+                numbering,
+                plan,
+                _names_secret(key, item)
+                or (key == "value" and _names_secret(named, item))
+                or (secret and key.casefold() not in _HARMLESS_KEYS),
+            )
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_redact_json(item, numbering) for item in value]
+        return [_redact_json(item, numbering, plan, secret) for item in value]
     return value
 
 
-def _walk(value: Any, change: Callable[[str], str]) -> Any:
+def _names_secret(key: str, item: Any) -> bool:
+    """Whether a key's value is a secret; a weak keyword needs a value that looks like one."""
+    if STRONG_KEYWORD.search(key):
+        return True
+    if not _KEYWORD.search(key) or isinstance(item, int | float):
+        return False
+    return not isinstance(item, str) or looks_secret(item)
+
+
+def rewritten(value: Any, change: Callable[[str], str]) -> Any:
     """A JSON value with every string value changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {key: _walk(item, change) for key, item in value.items()}
-    return [_walk(item, change) for item in value] if isinstance(value, list) else value
+        return {key: rewritten(item, change) for key, item in value.items()}
+    return [rewritten(item, change) for item in value] if isinstance(value, list) else value
 
 
-def _redact_id(identifier: str) -> str:
+def _redact_id(identifier: str, plan: _Plan) -> str:
     numbering = Numbering()
-    redact(identifier, numbering, kinds=("EMAIL", "SECRET"))
+    _redact(identifier, numbering, plan, kinds=("EMAIL", "SECRET"))
     for (kind, value), _ in numbering.names.items():
         pattern = re.compile(re.escape(value), re.IGNORECASE)
         identifier = pattern.sub(f"{kind.lower()}-{text_digest(value)[:16]}", identifier)

@@ -10,7 +10,7 @@ A wash has three steps, whoever does the work (`spark`, `local`):
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -21,6 +21,8 @@ from alchemy.config import Settings
 from alchemy.protocols import Lake, RawObject
 from alchemy.types import Document, JsonRecord, Quarantined, Removed
 
+Boilerplate: TypeAlias = Mapping[str, frozenset[int]]
+"""Source → digests of the lines that are left out of its documents."""
 ReadUnit: TypeAlias = Callable[[Lake, Any, Settings], Iterator[Document | Quarantined]]
 """Documents and quarantined records of a unit; importable by module and name."""
 
@@ -152,7 +154,7 @@ class Engine(Protocol):
         """Step 2."""
         ...
 
-    def finish(self, reading: Reading, removed: np.ndarray) -> Finished:
+    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """Step 3."""
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from alchemy.cleaning.finishing import Finish
+from alchemy.cleaning.plan import Boilerplate
+from alchemy.types import text_digest
 
 CORPUS = "cleaned_corpus.jsonl"
 CHUNKS = "rag_chunks.jsonl"
@@ -20,14 +22,29 @@ RECORDS = "records.parquet"
 
 @dataclass(frozen=True)
 class Previous:
-    """Local copies of a wash's files, made with the same settings."""
+    """Local copies of a wash's files, made with the same settings.
+
+    Attributes:
+        boilerplate: source → digest of what was left out of its documents.
+    """
 
     directory: Path
+    boilerplate: Mapping[str, str]
 
-    def lines(self) -> dict[str, bytes]:
-        """Document id → digest of its line, of the documents that were kept."""
+    def lines(self, boilerplate: Boilerplate) -> dict[str, bytes]:
+        """Id → digest of the cleaned form, of documents that were kept and would end up the same.
+
+        Args:
+            boilerplate: what is left out now.
+        """
+        now = boilerplate_digests(boilerplate)
         table = pq.read_table(self.directory / RECORDS, filters=[("kept", "=", True)])
-        return dict(zip(table["id"].to_pylist(), table["line"].to_pylist(), strict=True))
+        rows = zip(*(table[name].to_pylist() for name in ("id", "source", "line")), strict=True)
+        return {
+            identifier: line
+            for identifier, source, line in rows
+            if now.get(source) == self.boilerplate.get(source)
+        }
 
     def finished(self) -> Iterator[tuple[str, Finish]]:
         """Every document with its part of the final files, by ascending id."""
@@ -39,6 +56,14 @@ class Previous:
                     identifier,
                     Finish(line.rstrip("\n"), row["source"], chunks.of(identifier), row),
                 )
+
+
+def boilerplate_digests(boilerplate: Boilerplate) -> dict[str, str]:
+    """Source → digest of the lines that are left out of its documents."""
+    return {
+        source: text_digest(*(f"{line:016x}" for line in sorted(lines)))[:16]
+        for source, lines in sorted(boilerplate.items())
+    }
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

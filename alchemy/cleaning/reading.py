@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from alchemy.cleaning import dedup
+from alchemy.cleaning import boilerplate, dedup, quality
+from alchemy.cleaning.ner import redact_people
 from alchemy.cleaning.parts import Job, read_table, write_table
 from alchemy.cleaning.pii import redact_document, redact_quarantined
 from alchemy.cleaning.plan import ReadUnit, UnitDone, UnitTask, part_key
@@ -45,8 +46,10 @@ SIGNED = pa.schema(
         ("line", _DIGEST),  # of the cleaned document
         ("redactions", pa.string()),  # JSON of counts by kind, null for none
         ("bands", pa.list_(pa.int64())),
+        ("lines", pa.list_(pa.int64())),  # digests of lines that may be boilerplate
     ]
 )
+_BATCH = 64
 DONE = "done.json"
 QUARANTINE = "quarantine.jsonl"
 
@@ -126,39 +129,68 @@ class _Writer:
         self._lake = lake
         self._root = task.root
         self._earlier = _Earlier(lake, task.earlier)
+        self._waiting: list[tuple[int, bytes, Document]] = []
+        self._waiting_chars = 0
         self._documents: list[dict[str, Any]] = []
         self._signed: list[dict[str, Any]] = []
         self._chars = 0
 
     def add(self, ordinal: int, document: Document) -> None:
         raw = short_digest(document.to_json())
-        line, signed = self._earlier.find(raw) or self._cleaned(document)
-        self._documents.append({"ordinal": ordinal, "id": signed["id"], "document": line})
-        self._signed.append({**signed, "ordinal": ordinal, "raw": raw})
-        if signed["redactions"] is not None:
-            self.redactions.update(json.loads(signed["redactions"]))
-        self._chars += len(line)
-        if self._chars >= self._job.parts.part_bytes:
-            self.flush()
+        self._waiting.append((ordinal, raw, document))
+        self._waiting_chars += len(document.text)
+        if len(self._waiting) >= _BATCH or self._waiting_chars >= self._job.parts.part_bytes:
+            self._clean_waiting()
 
-    def _cleaned(self, document: Document) -> tuple[str, dict[str, Any]]:
-        document, found = clean(document)
-        exact, bands = dedup.sign(document, self._job.settings.cleaning.near_duplicate_jaccard)
-        line = document.to_json()
-        return line, {
-            "id": document.id,
-            "source": document.source,
-            "created": document.created_at or "",
-            # without the Z, 20:46:44 sorts before 20:46:44.5
-            "updated": (document.updated_at or "").removesuffix("Z"),
-            "exact": exact,
-            "filter": None,
-            "line": short_digest(line),
-            "redactions": json.dumps(found, sort_keys=True) if found else None,
-            "bands": bands,
-        }
+    def _clean_waiting(self) -> None:
+        """A batch at a time, since a named-entity engine reads several texts at once."""
+        known = [self._earlier.find(raw) for _, raw, _ in self._waiting]
+        new = [d for (_, _, d), found in zip(self._waiting, known, strict=True) if found is None]
+        fresh = iter(self._cleaned(new))
+        for (ordinal, raw, _), found in zip(self._waiting, known, strict=True):
+            line, signed = found or next(fresh)
+            self._documents.append({"ordinal": ordinal, "id": signed["id"], "document": line})
+            self._signed.append({**signed, "ordinal": ordinal, "raw": raw})
+            if signed["redactions"] is not None:
+                self.redactions.update(json.loads(signed["redactions"]))
+            self._chars += len(line)
+            if self._chars >= self._job.parts.part_bytes:
+                self._store()
+        self._waiting, self._waiting_chars = [], 0
+
+    def _cleaned(self, documents: Sequence[Document]) -> Iterator[tuple[str, dict[str, Any]]]:
+        settings = self._job.settings.cleaning
+        cleaned = [clean(document) for document in documents]
+        named = redact_people([quality.assess(document) for document, _ in cleaned], settings.ner)
+        for (_, found), (document, people) in zip(cleaned, named, strict=True):
+            exact, bands = dedup.sign(document, settings.near_duplicate_jaccard)
+            refused = quality.refused(document, settings.filters)
+            lines = boilerplate.count([document], settings.boilerplate).lines[document.source]
+            counts = found + people
+            line = document.to_json()
+            yield (
+                line,
+                {
+                    "id": document.id,
+                    "source": document.source,
+                    "created": document.created_at or "",
+                    # without the Z, 20:46:44 sorts before 20:46:44.5
+                    "updated": (document.updated_at or "").removesuffix("Z"),
+                    "exact": exact,
+                    "filter": refused.reason if refused else None,
+                    "line": short_digest(line),
+                    "redactions": json.dumps(counts, sort_keys=True) if counts else None,
+                    "bands": bands,
+                    "lines": np.array(sorted(lines), np.uint64).view(np.int64),
+                },
+            )
 
     def flush(self) -> None:
+        """Store what is left."""
+        self._clean_waiting()
+        self._store()
+
+    def _store(self) -> None:
         if not self._documents:
             return
         key = part_key(self._root, self.parts)
@@ -188,6 +220,7 @@ class _Earlier:
                 for line, row in zip(
                     lines.column("document").to_pylist(), signed.to_pylist(), strict=True
                 ):
-                    row["bands"] = np.array(row["bands"], np.int64)
+                    for name in ("bands", "lines"):
+                        row[name] = np.array(row[name], np.int64)
                     self._found[row["raw"]] = (line, row)
         return self._found.get(raw)

@@ -31,6 +31,7 @@ from alchemy.cleaning.batches import Batches
 from alchemy.cleaning.finishing import DOCUMENT, SUMMARY, chunk_batches, document_batches
 from alchemy.cleaning.parts import PART_BYTES, Job
 from alchemy.cleaning.plan import (
+    Boilerplate,
     Duplicates,
     Finished,
     Reading,
@@ -109,7 +110,7 @@ class SparkEngine:
             pairs, candidates = self._near_pairs(reading, gone)
         return collect_duplicates(rows, pairs, candidates)
 
-    def finish(self, reading: Reading, removed: np.ndarray) -> Finished:
+    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """See `plan.Engine`."""
         parts, partitions = reading.parts(), self._partitions(reading.text_bytes)
         if not parts:
@@ -121,7 +122,7 @@ class SparkEngine:
                 .repartitionByRange(partitions, "id")
                 .sortWithinPartitions("id")
             )
-            chunk = functools.partial(_chunk_partition, self.job)
+            chunk = functools.partial(_chunk_partition, self.job, boilerplate)
             with self._reporting("wash.chunk"):
                 done = self._summaries(self._map(frame, chunk, SUMMARY))
         return Finished(
@@ -248,12 +249,12 @@ def _read_tasks(job: Job, read_unit: ReadUnit, incoming: Batches) -> Batches:
             yield pa.RecordBatch.from_arrays([pa.array([done.to_json()])], schema=SUMMARY)
 
 
-def _chunk_partition(job: Job, incoming: Batches) -> Batches:
+def _chunk_partition(job: Job, boilerplate: Boilerplate, incoming: Batches) -> Batches:
     from pyspark import TaskContext
 
     context = TaskContext.get()
     assert context is not None
-    return chunk_batches(job, context.partitionId(), incoming)
+    return chunk_batches(job, boilerplate, context.partitionId(), incoming)
 
 
 def _reported(step: Callable[[Batches], Batches], incoming: Iterable[pa.RecordBatch]) -> Batches:

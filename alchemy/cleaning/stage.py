@@ -14,14 +14,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alchemy.cleaning import ledger, pii
+from alchemy.cleaning import ledger, ner, pii
 from alchemy.cleaning.ledger import LEDGER, Ledger
 from alchemy.cleaning.metrics import aligned, metrics_schema
 from alchemy.cleaning.parts import Job, Parts, clear, read_table
 from alchemy.cleaning.plan import Duplicates, Engine, Finished, RawData, Reading
-from alchemy.cleaning.previous import CHUNKS, CORPUS, METRICS, RECORDS, Previous
+from alchemy.cleaning.previous import (
+    CHUNKS,
+    CORPUS,
+    METRICS,
+    RECORDS,
+    Previous,
+    boilerplate_digests,
+)
 from alchemy.cleaning.reading import QUARANTINE
-from alchemy.cleaning.tokens import wordpiece
+from alchemy.cleaning.repeated import BOILERPLATE, boilerplate_of
+from alchemy.cleaning.tokens import ruler
 from alchemy.config import LakeSettings, Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
@@ -63,7 +71,8 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             a connector raised.
     """
     pii.check()
-    wordpiece()  # a missing vocabulary should not wait for the last step to be noticed
+    ner.check(context.settings.cleaning.ner)
+    ruler(context.settings.model_b)  # what is missing should not wait for the last step to be seen
     prefix = f"processed/{context.run_id}"
     settings = context.settings.model_copy(update={"lake": _reachable(context)})
     lake, sync = context.lake, settings.sync
@@ -83,8 +92,8 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
     try:
         with open_engine(Order(name, Job(parts, settings), previous)) as engine:
             done |= {one.root: one for one in engine.read(tasks, raw.read_unit)}
-            now = Ledger("", reading_digest, _finishing(context), planned.entries(done))
-            reading = Reading.of([unit for entry in now.entries.values() for unit in entry.units])
+            entries = planned.entries(done)
+            reading = Reading.of([unit for entry in entries.values() for unit in entry.units])
             records = ledger.records_of(lake, reading)
             changed = _changes(context, last, records)
             context.progress(
@@ -96,7 +105,8 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
                 "wash.dedup",
                 {"duplicates": len(duplicates.removed), "candidate_pairs": duplicates.candidates},
             )
-            finished = engine.finish(reading, duplicates.places)
+            left_out, report = boilerplate_of(lake, reading, duplicates.places, settings.cleaning)
+            finished = engine.finish(reading, duplicates.places, left_out)
         counts = account(reading, duplicates, finished)
         context.progress(
             "wash.chunk",
@@ -107,8 +117,11 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             },
         )
         files = assemble(context, parts, reading, duplicates, finished)
-        files |= {name: context.out(name) for name in (RECORDS, LEDGER)}
+        files |= {name: context.out(name) for name in (RECORDS, LEDGER, BOILERPLATE)}
+        write_jsonl(files[BOILERPLATE], report)
         ledger.write_records(records, duplicates.places.tolist(), files[RECORDS])
+        digests = boilerplate_digests(left_out)
+        now = Ledger("", reading_digest, _finishing(context), entries, digests)
         now.write(files[LEDGER])
         receipt = context.finish(
             prefix,
@@ -221,7 +234,7 @@ def assemble(
     bad = (f"{unit.root}/{QUARANTINE}" for unit in reading.units if unit.bad)
     _join(lake, bad, files[QUARANTINE])
     write_jsonl(files[REMOVED], duplicates.removed)
-    redactions = {kind: reading.redactions.get(kind, 0) for kind in pii.KINDS}
+    redactions = dict.fromkeys(pii.KINDS, 0) | dict(sorted(reading.redactions.items()))
     files[REDACTIONS].write_text(json.dumps(redactions, indent=1) + "\n", encoding="utf-8")
     keys = (parts.key(f"metrics/{part}.parquet") for part in finished.parts)
     _write_metrics(lake, keys, finished.metrics, files[METRICS])

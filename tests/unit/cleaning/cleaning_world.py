@@ -20,6 +20,7 @@ from alchemy.cleaning.batches import Batches
 from alchemy.cleaning.local import LocalEngine
 from alchemy.cleaning.parts import Job
 from alchemy.cleaning.plan import (
+    Boilerplate,
     Duplicates,
     Engine,
     Finished,
@@ -150,14 +151,14 @@ class DividedEngine:
         pairs = self.spread(bind(batches.verified_batches, threshold), joined, schema)
         return collect_duplicates(gone, pairs, len(found))
 
-    def finish(self, reading: Reading, removed: np.ndarray) -> Finished:
+    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         parts = [{"unit": unit, "part": key} for unit, key in reading.parts()]
         step = functools.partial(finishing.document_batches, self.job, removed)
         rows = sorted(self.spread(step, parts, batches.PART), key=lambda row: row["id"])
         cuts = sorted(self.random.choices(range(len(rows) + 1), k=self.partitions - 1))
         done = []
         for number, (a, b) in enumerate(zip([0, *cuts], [*cuts, len(rows)], strict=True)):
-            chunk = functools.partial(finishing.chunk_batches, self.job, number)
+            chunk = functools.partial(finishing.chunk_batches, self.job, boilerplate, number)
             done += [
                 json.loads(r["summary"]) for r in self.rows(chunk, rows[a:b], finishing.DOCUMENT)
             ]

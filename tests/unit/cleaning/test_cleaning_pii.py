@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alchemy.cleaning.chunking import chunk_document
 from alchemy.cleaning.pii import Numbering, check, redact, redact_document, redact_quarantined
-from alchemy.cleaning.pii_judges import is_card, is_resident_id
+from alchemy.cleaning.pii_numbers import is_card, is_resident_id
 from alchemy.cleaning.text import normalise
 from alchemy.cleaning.tokens import wordpiece
 from alchemy.errors import AlchemyError, ErrorCode
@@ -374,6 +374,34 @@ HOSTILE = [
         "密码是",
         "'",
         '"',
+    ),
+    *(
+        "=\n",
+        "\\\n",
+        "%41",
+        "&#65;",
+        'a" + "',
+        "a,password\n",
+        "|password|a",
+        "a @ b.com ",
+        "a [at] ",
+    ),
+    *(
+        "\na1b2c3d4e5f6g7h8",
+        "password / ",
+        "user a pass ",
+        "DE12 3456 ",
+        "curl -u a:b \\\n",
+        "AKIA",
+    ),
+    *(
+        "<password>",
+        "login a password ",
+        "a:1234:b:c:",
+        "Credentials(a, ",
+        "[.]",
+        "\\u0041",
+        "1 2 3 ",
     ),
 ]
 

@@ -19,6 +19,7 @@ from alchemy.cleaning.local import LocalEngine
 from alchemy.cleaning.metrics import metrics_schema
 from alchemy.cleaning.parts import Job, Parts
 from alchemy.cleaning.plan import Duplicates, Finished, Reading, UnitTask
+from alchemy.cleaning.quality import SIGNALS
 from alchemy.cleaning.reading import read_task
 from alchemy.config import Settings
 from alchemy.errors import AlchemyError, ErrorCode
@@ -135,7 +136,7 @@ def test_chunks_are_spans_of_the_cleaned_text(washed) -> None:
 
 def test_metrics_have_one_row_per_document_and_the_union_of_columns(washed) -> None:
     table = pq.read_table(washed[0].folder / stage.METRICS)
-    assert table.schema.equals(metrics_schema(["pages"]))
+    assert table.schema.equals(metrics_schema(["pages", *SIGNALS]))
     assert table["document_id"].to_pylist() == [row["id"] for row in washed[0].lines(stage.CORPUS)]
     row = next(r for r in table.to_pylist() if r["document_id"] == "jira:C-1")
     assert (row["pages"], row["chunks"], row["links"], row["words"]) == (2.0, 2.0, 1.0, 7.0)
@@ -162,7 +163,7 @@ def test_a_large_unit_is_stored_in_several_parts(tmp_path: Path) -> None:
     assert done.parts > 5
     engine = LocalEngine(job, read_here, None)
     reading = Reading.of([done])
-    finished = engine.finish(reading, engine.duplicates(reading).places)
+    finished = engine.finish(reading, engine.duplicates(reading).places, {})
     assert finished.kept["jira"] == 30
 
 
@@ -179,6 +180,32 @@ def test_nothing_to_read_gives_empty_files(tmp_path: Path) -> None:
     assert washed.receipt.counts == {"chunks": 0}
     assert pq.read_table(washed.folder / stage.METRICS).num_rows == 0
     assert (washed.folder / stage.CORPUS).read_bytes() == b""
+
+
+def test_boilerplate_is_left_out_of_chunks_and_reported(tmp_path: Path) -> None:
+    footer = "This message was sent by the issue tracker of the company."
+    company = Company(tmp_path, boilerplate={"min_documents": 5})
+    company.put("a", [document(f"F-{n}", f"Fact {n} of many.\n\n{footer}") for n in range(9)])
+    for divided in (None, (3, 1)):
+        washed = company.wash(divided, full=True)
+        assert not any("tracker" in row["text"] for row in washed.lines(stage.CHUNKS))
+        assert [row["text"] for row in washed.lines(stage.CORPUS)][:2] == [
+            "Fact 0 of many.",
+            "Fact 1 of many.",
+        ]
+        (line,) = washed.lines("boilerplate.jsonl")
+        assert (line["source"], line["documents"], line["sample"]) == ("jira", 9, footer)
+
+
+def test_a_filtered_document_is_counted_and_says_which_signal(tmp_path: Path) -> None:
+    company = Company(tmp_path)
+    broken = document("X-1", "\ufffd" * 60 + " text")
+    company.put("a", [broken, document("X-2", "A readable text about the cluster.")])
+    washed = company.wash()
+    assert washed.receipt.counts["filtered.jira"] == 1
+    assert [row["id"] for row in washed.lines(stage.CORPUS)] == ["jira:X-2"]
+    (removed,) = washed.lines(stage.REMOVED)
+    assert (removed["id"], removed["reason"]) == ("jira:X-1", "quality:broken_share")
 
 
 def exploding_reader(lake: Lake, unit: Unit, settings: Settings) -> Iterator[Document]:

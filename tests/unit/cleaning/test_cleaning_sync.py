@@ -27,11 +27,13 @@ SENTENCES = [
 
 
 def text_of(chance: random.Random) -> str:
-    return ". ".join(chance.choices(SENTENCES, k=chance.randrange(1, 9)))
+    return chance.choice([". ", ".\n"]).join(chance.choices(SENTENCES, k=chance.randrange(1, 9)))
 
 
 def company_of(root: Path, files: dict[str, list[Document | str]]) -> Company:
-    company = Company(root, sync={"max_vanished_share": 1.0})
+    # limits so low that lines become boilerplate, and cease to be, from one export to the next
+    rare = {"min_documents": 4, "min_chars": 20}
+    company = Company(root, sync={"max_vanished_share": 1.0}, boilerplate=rare)
     for name, content in files.items():
         company.put(name, content)
     return company

@@ -1,0 +1,71 @@
+"""Secrets in columns: a table whose header names a credential (Markdown, Jira, CSV)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from alchemy.cleaning.pii_judges import is_stand_in, looks_secret
+from alchemy.cleaning.pii_numbers import Span
+from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD
+
+_NAME = re.compile(rf"[\s*`\"']*[\w .-]{{0,24}}?(?:{KEYWORD})[\s*`\"']*", re.VERBOSE | re.ASCII)
+_RULE = re.compile(r"[\s|:-]+")
+_CELL = re.compile(r"[^|]*")
+_FIELD = re.compile(r"[^,;\t]*")
+_LONGEST_HEADER = 2000
+
+
+def column_secrets(text: str) -> Iterator[Span]:
+    """Cells under a heading such as `Password`, as long as the rows keep their shape."""
+    at = 0
+    columns: dict[int, bool] = {}  # column → whether its heading leaves no doubt
+    cells, width = _CELL, 0
+    for line in text.split("\n"):
+        parts = list(_cells(line, cells)) if columns else []
+        if columns and len(parts) == width:
+            if not _RULE.fullmatch(line):
+                yield from _judged(parts, columns, at)
+        else:
+            cells = _CELL if "|" in line else _FIELD
+            columns, width = _header(line, cells)
+        at += len(line) + 1
+
+
+def _header(line: str, cells: re.Pattern[str]) -> tuple[dict[int, bool], int]:
+    if len(line) > _LONGEST_HEADER or not re.search(r"[|,;\t]", line):
+        return {}, 0
+    parts = list(_cells(line, cells))
+    names = [part.strip(" *`\"'|") for part, _ in parts]
+    filled = [name for name in names if name]
+    if len(filled) < 2 or any(len(name) > 32 for name in filled):
+        return {}, 0
+    if cells is _FIELD and any(" " in name or not re.match(r"[A-Za-z]", name) for name in filled):
+        return {}, 0
+    found = {
+        number: STRONG_KEYWORD.search(part) is not None
+        for number, (part, _) in enumerate(parts)
+        if _NAME.fullmatch(part)
+    }
+    return found, len(parts)
+
+
+def _cells(line: str, cells: re.Pattern[str]) -> Iterator[tuple[str, int]]:
+    line = line.replace("||", " |") if cells is _CELL else line
+    at = 0
+    while at <= len(line):
+        match = cells.match(line, at)
+        assert match is not None
+        yield match.group(), at
+        at = match.end() + 1
+
+
+def _judged(parts: list[tuple[str, int]], columns: dict[int, bool], at: int) -> Iterator[Span]:
+    for number, strong in columns.items():
+        cell, offset = parts[number]
+        value = cell.strip().strip("`\"'*")
+        if not value or " " in value or is_stand_in(value):
+            continue
+        if looks_secret(value) or (strong and len(value) >= 4):
+            start = at + offset + cell.index(value)
+            yield "SECRET", start, start + len(value)

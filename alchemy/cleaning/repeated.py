@@ -1,0 +1,91 @@
+"""Which lines are boilerplate, from what reading has counted: whole columns at a time."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+
+from alchemy.cleaning.boilerplate import BoilerplateLine, Counts, common, sample
+from alchemy.cleaning.parts import read_table
+from alchemy.cleaning.plan import Boilerplate, Reading
+from alchemy.cleaning.reading import PLACE_BITS
+from alchemy.config import CleaningSettings
+from alchemy.protocols import Lake
+from alchemy.types import Document
+
+BOILERPLATE = "boilerplate.jsonl"
+
+
+def boilerplate_of(
+    lake: Lake, reading: Reading, removed: np.ndarray, settings: CleaningSettings
+) -> tuple[Boilerplate, list[BoilerplateLine]]:
+    """Lines to leave out of the documents that stay, and the report about them.
+
+    Memory: 16 bytes for each candidate line of each document.
+
+    Args:
+        removed: places that do not stay, int64, sorted.
+    """
+    if not settings.boilerplate.enabled:
+        return {}, []
+    documents: Counter[str] = Counter()
+    lines: dict[str, list[np.ndarray]] = {}
+    for unit, key in reading.parts():
+        table = read_table(lake, f"{key}.signed.parquet", ["ordinal", "source", "lines"])
+        places = table["ordinal"].to_numpy() + (unit << PLACE_BITS)
+        kept = ~np.isin(places, removed)
+        sources = np.array(table["source"].to_pylist(), dtype=object)
+        column = table["lines"].combine_chunks()
+        lengths = column.value_lengths().to_numpy()
+        owners, values = np.repeat(np.arange(len(lengths)), lengths), column.flatten().to_numpy()
+        for source in dict.fromkeys(sources):
+            rows = kept & (sources == source)
+            documents[source] += int(rows.sum())
+            lines.setdefault(source, []).append(values[rows[owners]])
+    counts = Counts(documents)
+    least = settings.boilerplate.min_documents
+    for source, parts in lines.items():
+        digests, times = np.unique(np.concatenate(parts).view(np.uint64), return_counts=True)
+        often = times >= least
+        pairs = zip(digests[often].tolist(), times[often].tolist(), strict=True)
+        counts.lines[source] = Counter(dict(pairs))
+    found = common(counts, settings.boilerplate)
+    return found, _report(lake, reading, removed, found, counts, settings)
+
+
+def _report(
+    lake: Lake,
+    reading: Reading,
+    removed: np.ndarray,
+    found: Boilerplate,
+    counts: Counts,
+    settings: CleaningSettings,
+) -> list[BoilerplateLine]:
+    """One line each, by source and frequency, with a sample of the first document that has it."""
+    wanted = {source: set(lines) for source, lines in found.items()}
+    report: list[BoilerplateLine] = []
+    for unit, key in reading.parts():
+        if not any(wanted.values()):
+            break
+        signed = read_table(lake, f"{key}.signed.parquet", ["ordinal", "source", "lines"])
+        places = signed["ordinal"].to_numpy() + (unit << PLACE_BITS)
+        kept = ~np.isin(places, removed)
+        read: list[str] | None = None
+        for row, (source, digests) in enumerate(
+            zip(signed["source"].to_pylist(), signed["lines"].to_pylist(), strict=True)
+        ):
+            new = wanted.get(source, set()) & {digest % 2**64 for digest in digests}
+            if not new or not kept[row]:
+                continue
+            if read is None:
+                table = read_table(lake, f"{key}.read.parquet", ["document"])
+                read = table["document"].to_pylist()
+            document = Document.from_dict(json.loads(read[row]))
+            for digest in sorted(new):
+                text = sample(document, digest, settings.boilerplate)
+                documents = counts.lines[source][digest]
+                report.append(BoilerplateLine(source, f"{digest:016x}", documents, text))
+            wanted[source] -= new
+    return sorted(report, key=lambda line: (line.source, -line.documents, line.line))
