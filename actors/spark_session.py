@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 APP_NAME = "alchemy-wash"
 _GONE_SECONDS = 60.0
 _EXECUTOR_SECONDS = 120.0
+_ALONE_SECONDS = 45.0
+"""A lost executor is back after about ten seconds on a quiet machine."""
 
 _OPENED = (
     *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
@@ -76,7 +79,8 @@ def spark_session(settings: SparkSettings, scratch: Path) -> Iterator[SparkSessi
         session.sparkContext.setLogLevel("WARN")
         _wait_for_executor(session, settings)
         log.info("spark.started", seconds=round(time.monotonic() - started, 1))
-        yield session
+        with _watched(session):
+            yield session
     finally:
         raydp.stop_spark()
         log.info("spark.stopped")
@@ -134,11 +138,49 @@ def _is_session_actor(name: str) -> bool:
     )
 
 
+@contextmanager
+def _watched(session: SparkSession) -> Iterator[None]:
+    """Cancel the running job when no executor is left and none comes back.
+
+    RayDP starts a lost executor again, but not when its application master died as well: Spark
+    would then wait for ever.
+    """
+    stop = threading.Event()
+
+    def watch() -> None:
+        alone_since: float | None = None
+        while not stop.wait(2.0):
+            try:
+                alone = _executors(session) == 0
+            except Py4JError:
+                return  # the gateway is gone, and every call on the session fails by itself
+            now = time.monotonic()
+            alone_since = (alone_since or now) if alone else None
+            if alone_since is not None and now - alone_since > _ALONE_SECONDS:
+                log.warning("spark.executors_lost", seconds=_ALONE_SECONDS)
+                session.sparkContext.cancelAllJobs()
+                alone_since = None
+
+    from py4j.protocol import Py4JError
+
+    thread = threading.Thread(target=watch, name="spark-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _executors(session: SparkSession) -> int:
+    status = session.sparkContext._jsc.sc()  # type: ignore[attr-defined]
+    return status.getExecutorMemoryStatus().size() - 1  # the driver counts as one
+
+
 def _wait_for_executor(session: SparkSession, settings: SparkSettings) -> None:
     """Spark itself would wait forever, and log it every 15 seconds."""
-    status = session.sparkContext._jsc.sc()  # type: ignore[attr-defined]
     deadline = time.monotonic() + _EXECUTOR_SECONDS
-    while status.getExecutorMemoryStatus().size() < 2:  # the driver counts as one
+    while _executors(session) < 1:
         if time.monotonic() > deadline:
             raise AlchemyError(
                 ErrorCode.NOT_READY,

@@ -72,14 +72,14 @@ def _report(
         signed = read_table(lake, f"{key}.signed.parquet", ["ordinal", "source", "lines"])
         places = signed["ordinal"].to_numpy() + (unit << PLACE_BITS)
         kept = ~np.isin(places, removed)
-        read: list[str] | None = None
+        read: list[str] = []
         for row, (source, digests) in enumerate(
             zip(signed["source"].to_pylist(), signed["lines"].to_pylist(), strict=True)
         ):
             new = wanted.get(source, set()) & {digest % 2**64 for digest in digests}
             if not new or not kept[row]:
                 continue
-            if read is None:
+            if not read:
                 table = read_table(lake, f"{key}.read.parquet", ["document"])
                 read = table["document"].to_pylist()
             document = Document.from_dict(json.loads(read[row]))

@@ -211,8 +211,8 @@ def test_an_increment_starts_no_spark_and_changes_what_changed(washed: Washed, r
 
 
 VICTIMS = {
-    "executor": "-Dlog4j2.configurationFile",
-    "master": "AppMasterEntryPoint",
+    "executor": "-Xms512M",
+    "master": "-Dspark.executor.instances=1",
     "driver": "ray::Cleaner",
 }
 """What the command line of each process of a wash holds, and no other's."""
