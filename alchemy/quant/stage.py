@@ -12,11 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
-from alchemy.config import QuantSettings, Settings
+from alchemy.config import QualitySignal, QuantSettings, Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
 from alchemy.quant.contract import CONTRACT_KEY, Contract, parse_contract
@@ -139,7 +139,8 @@ def select_and_explain(
     }
     _write_json(space / REPORT, report | {"features": generation, "curation": curation.to_dict()})
     plain = {f.name for f in curation.kept if f.kind == "scaled"}
-    columns = [name for name in profile.columns if name in plain]
+    # how a text is written is worth a filter or a feature, not a sentence about its document
+    columns = [n for n in profile.columns if n in plain and n not in get_args(QualitySignal)]
     written = write_jsonl(
         space / INSIGHTS, insights(table.scan(), columns, profile.rows, settings.block_columns)
     )
