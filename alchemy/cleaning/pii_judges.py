@@ -69,7 +69,8 @@ _PARSED = re.compile(
     re.IGNORECASE,
 )
 _PHRASE = re.compile(r"[\"'][^\"'\n]*[ ]\Z")
-_GLUED = re.compile(r"\s*[+&]\s*[A-Za-z_][\w.]*\s*[);+,]")
+_GLUED = re.compile(r"\s*[+&]\s*[A-Za-z_]")
+_OPENED = re.compile(r"[\"'][^\"'\s]*\Z")
 _LINKED = re.compile(r"\s*(?:is|was|are|to)\b")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]*")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+", re.ASCII)
@@ -120,7 +121,9 @@ def _is_path(value: str) -> bool:
     """Whether a value is a file's place; base64 may also begin with a slash."""
     if _ROOTED.match(value):
         return True
-    return _PATH.match(value) is not None and not any(map(looks_random, value.split("/")))
+    return _PATH.match(value) is not None and not any(
+        map(looks_random, value.rstrip("=").split("/"))
+    )
 
 
 def looks_random(value: str) -> bool:
@@ -256,7 +259,7 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         return None, resume  # the file that holds it; one of several quoted phrases
     if value.startswith("-") and not separator:
         return None, resume
-    if key.lower().endswith("publickeytoken") or (not bare and _GLUED.match(value)):
+    if key.lower().endswith("publickeytoken") or _is_glue(match, before, value):
         return None, resume  # names a .NET assembly; the code between two string literals
     if key.lower().startswith("identified") and gap.endswith("`"):
         return None, resume
@@ -273,6 +276,14 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
     if end - start == BARE_CHARS and (rest := _BARE_REST.match(text, end)):
         end = rest.end()  # the pattern stopped reading before the secret ended
     return ("SECRET", start, end), resume
+
+
+def _is_glue(match: re.Match[str], before: str, value: str) -> bool:
+    """Whether a "value" is the code between two strings: `'token='+token+'&x=1'`."""
+    return bool(
+        match.group("assign_quoted") and _GLUED.match(value) and _OPENED.search(before)
+        and match.group("assign_sep") == "="
+    )  # fmt: skip
 
 
 def _is_secret(
