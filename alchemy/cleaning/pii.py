@@ -37,6 +37,7 @@ __all__ = [
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SWEEP_CHARS = range(6, 201)
 _SWEPT = 256
+_LEAST_NUMBER = 10**9  # a card, a telephone
 _KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _HARMLESS_KEYS = frozenset("user username name type host port url id key".split())
 """What stands beside a secret under a key such as `credentials`."""
@@ -244,9 +245,11 @@ def _sweep(text: str, numbering: Numbering) -> str:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every key and string inside a JSON value."""
+    """Every key, string and long number inside a JSON value."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, int) and abs(value) >= _LEAST_NUMBER:
+        yield str(value)
     elif isinstance(value, dict):
         for key, item in value.items():
             yield key
@@ -267,6 +270,9 @@ def _redact_json(value: Any, numbering: Numbering, plan: _Plan, secret: bool = F
         return numbering.placeholder("SECRET", value) if hidden else _redact(value, numbering, plan)
     if secret and isinstance(value, int | float) and not isinstance(value, bool):
         return numbering.placeholder("SECRET", str(value))
+    if isinstance(value, int) and abs(value) >= _LEAST_NUMBER:
+        shown = _redact(str(value), numbering, plan)
+        return value if shown == str(value) else shown
     if isinstance(value, dict):
         named = str(value.get("name", value.get("key", "")))  # {"name": "DB_PASSWORD", "value": …}
         return {

@@ -69,7 +69,8 @@ _PARSED = re.compile(
     re.IGNORECASE,
 )
 _PHRASE = re.compile(r"[\"'][^\"'\n]*[ ]\Z")
-_GLUED = re.compile(r"\s*[+&]\s*[A-Za-z_][\w.]*\s*[);+,]")
+_GLUED = re.compile(r"\s*[+&]\s*[A-Za-z_]")
+_OPENED = re.compile(r"[\"'][^\"'\s]*\Z")
 _LINKED = re.compile(r"\s*(?:is|was|are|to)\b")
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]*")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+", re.ASCII)
@@ -104,23 +105,27 @@ def looks_secret(value: str) -> bool:
 
 def _is_words(value: str) -> bool:
     """Whether a value is words written together, as in `Base64EncoderFactory`."""
+    lengths: list[int] = []
     for number, part in enumerate(_PART.findall(value)):
         if part.isdigit():
             word = 0 < number and len(part) <= 3
         elif part.isupper():
             word = len(part) <= 5 and (len(part) > 1 or number == 0)
         else:
-            word = len(part) >= 3 and _VOWEL.search(part) and not _UNSPEAKABLE.search(part)
+            lengths.append(len(part))
+            word = _VOWEL.search(part) and not _UNSPEAKABLE.search(part)
         if not word:
             return False
-    return True
+    return sum(lengths) >= 4 * len(lengths)
 
 
 def _is_path(value: str) -> bool:
     """Whether a value is a file's place; base64 may also begin with a slash."""
     if _ROOTED.match(value):
         return True
-    return _PATH.match(value) is not None and not any(map(looks_random, value.split("/")))
+    return _PATH.match(value) is not None and not any(
+        map(looks_random, value.rstrip("=").split("/"))
+    )
 
 
 def looks_random(value: str) -> bool:
@@ -221,6 +226,16 @@ def _judge_flag(match: re.Match[str]) -> Span | None:
     return "SECRET", start, end
 
 
+def _judge_query_key(match: re.Match[str]) -> Span | None:
+    value, start, end = _value(match)
+    return ("SECRET", start, end) if looks_random(value) else None
+
+
+def _judge_docker_auth(match: re.Match[str]) -> Span | None:
+    value, start, end = _value(match)
+    return ("SECRET", start, end) if _holds_userinfo(value) else None
+
+
 def _judge_aws_secret(match: re.Match[str]) -> Span | None:
     value = match.group()
     paired = "AKIA" in match.string or "ASIA" in match.string
@@ -254,9 +269,9 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         return None, resume
     if _is_path(value) or (separator == "," and _PHRASE.search(before)):
         return None, resume  # the file that holds it; one of several quoted phrases
-    if value.startswith("-") and not separator:
+    if value.startswith("-") and not separator and not directive:
         return None, resume
-    if key.lower().endswith("publickeytoken") or (not bare and _GLUED.match(value)):
+    if key.lower().endswith("publickeytoken") or _is_glue(match, before, value):
         return None, resume  # names a .NET assembly; the code between two string literals
     if key.lower().startswith("identified") and gap.endswith("`"):
         return None, resume
@@ -264,7 +279,8 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         return None, resume  # a parser's token; the print of an object
     if bare and _EXPRESSION.match(value + text[end : end + 1]):
         return None, resume
-    if bare and value.startswith("-") and gap[-1:].isspace():
+    directive = _DIRECTIVE.search(before) is not None
+    if bare and value.startswith("-") and gap[-1:].isspace() and not directive:
         return None, resume  # the next option of a command line
     if match.group("assign_key").lower() == "pwd" and value.startswith(("/", "~")):
         return None, resume  # the working directory
@@ -273,6 +289,14 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
     if end - start == BARE_CHARS and (rest := _BARE_REST.match(text, end)):
         end = rest.end()  # the pattern stopped reading before the secret ended
     return ("SECRET", start, end), resume
+
+
+def _is_glue(match: re.Match[str], before: str, value: str) -> bool:
+    """Whether a "value" is the code between two strings: `'token='+token+'&x=1'`."""
+    return bool(
+        match.group("assign_quoted") and _GLUED.match(value) and _OPENED.search(before)
+        and match.group("assign_sep") == "="
+    )  # fmt: skip
 
 
 def _is_secret(
@@ -284,6 +308,8 @@ def _is_secret(
     weak_tie = ("\n" in gap or "(" in gap or separator[:1] in ("—", "–", "-")) and bare
     if key.lower().endswith(("session", "session_id", "session-id", "session.id")):
         return looks_random(value) or (len(value) >= 12 and any(map(str.isdigit, value)))
+    if gap.startswith((" for ", " of ", "'s", "’s")):
+        return strong and looks_secret(value) and any(map(str.isdigit, value))
     if weak_tie and not separator.endswith("value:"):
         return looks_secret(value) and (strong or looks_random(value))
     if not strong and (_LINKED.match(gap) or not separator) and not any(map(str.isdigit, value)):
@@ -291,7 +317,7 @@ def _is_secret(
     if name in ("assign_xml", "assign_cdata") or (not bare and separator):
         prose = " " in value.strip() and (not strong or _KEYWORD.search(value) is not None)
         return not prose and (strong or len(value) >= 16 or looks_secret(value))
-    if separator in ("=", "==", "===", "!=", "=>", ":="):
+    if separator in ("=", "==", "===", "!=", "=>", "->", ":="):
         return strong or looks_secret(value) or (len(value) >= 16 and not _is_words(value))
     if separator[:1] == ":" or separator.endswith("value:"):
         rest = after.lstrip(",;.)}]\"'")
@@ -339,4 +365,6 @@ _JUDGES: dict[str, Judge] = {
     "bearer": _judge_bearer,
     "flag": _judge_flag,
     "awssecret": _judge_aws_secret,
+    "querykey": _judge_query_key,
+    "dockerauth": _judge_docker_auth,
 }

@@ -159,6 +159,8 @@ def _judge_ipv6(match: re.Match[str]) -> Span | None:
         return None
     if not any(char.isdigit() for char in value) and value.count(":") < 4:
         return None  # a scope operator between two words that happen to be hexadecimal
+    if len(value.replace(":", "")) < 3:
+        return None  # 8:: is a mark in some log
     if _HARDWARE.fullmatch(value):
         return None  # eight pairs: the address of an interface or a fingerprint
     return "IP", match.start(), match.end()

@@ -28,7 +28,8 @@ KEYWORD = r"""(?:
   | (?:[Pp](?<![A-Za-z]\w)|P(?<=[a-z]P))(?i:ass)(?![A-Za-z])
   | [SsKkRrAaUuDdFfMm](?i:(?:tore|ey|oot|dmin|ser|b|tp|ail)pass)(?![A-Za-z])
   | [Pp](?<![A-Za-z]\w)[Ww](?![A-Za-z])
-  | [Ss](?i:ecret(?:[_.-]?(?:access[_.-]?)?key)?s?)
+  | [Ss](?i:ecret(?:[_. -]?(?:access[_.-]?)?key)?s?)
+  | [Pp](?<![A-Za-z]\w)(?i:sk)(?![A-Za-z])
   | [Tt](?i:oken)
   | [Aa](?i:pi[_. -]?key|pp[_.-]?key|ccess[_.-]?key|ccount[_.-]?key|uth[_.-]?key)
   | [Pp](?i:rivate[_. -]?key)
@@ -38,20 +39,22 @@ KEYWORD = r"""(?:
   | [JjPp](?i:sessionid|hpsessid)
   | [Ii](?i:dentified[ ]by)
   | 密码|密碼|口令|令牌|密钥|密鑰|私钥|凭证
-)(?i:[_.-]?(?:value|text|plain|id|\d{1,2}))?"""
+)(?i:[_.-]?(?:value|text|plain|base|id|\d{1,2}))?"""
 
 _SEPARATOR = rf"""(?:
     {_QUOTE}?\]?(?:[ ]?:[ ]?[A-Za-z_][\w.]{{0,40}}(?:\[\w*\])?(?=[ ]?=[ ]?["'brf]))?{_MARK}[ \t]{{0,8}}
-        (?:=>|:=|!=|={{1,3}}|:(?!:)-?|—|–|-(?=[ ]))
+        (?:=>|->|:=|!=|={{1,3}}|:(?!:)-?|—|–|-(?=[ ]))
         {_MARK}[ \t]{{0,8}}(?:[|>][-+]?[ \t]*\n[ \t]+|\[\s*(?={_QUOTE})|{_NEXT_LINE})?(?:[\w.@-]{{1,64}}[ ]/[ ])?
   | {_QUOTE}[^<>\n]{{0,80}}?[ \t]+value[ \t]*=[ \t]*
   | {_QUOTE}[ \t]*,\s*(?:{_QUOTE}value{_QUOTE}\s*:\s*)?(?=[bru]?{_QUOTE})
   | {_QUOTE}?[ \t]*\n[ \t]*value:[ \t]*
   | {_QUOTE}?>\s*(?:<!\[CDATA\[\s*|<value>\s*)?(?=[^<>\n]{{1,{BARE_CHARS}}}(?:\]\]>)?\s*</)
-  | </\w{{1,20}}>\s*<\w{{1,20}}>(?=[^<>\n]{{1,{BARE_CHARS}}}</)
+  | </\w{{1,20}}>\s*<\w{{1,20}}>(?:<\w{{1,8}}>)?(?=[^<>\n]{{1,{BARE_CHARS}}}</)
   | (?:\.(?:equals|equalsIgnoreCase|contentEquals|compareTo|isEqualTo))?\(\s*(?={_QUOTE})
   | [ ]\((?=[^\s()]+\))
-  | (?:[ ]for[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?)?[ \t]+(?:is|was|are|to)(?:[ \t]*\n[ \t>]*|[ \t:]+)
+  | (?:[ ](?:for|of)[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?)?[ \t]+(?:is|was|are|to)(?:[ \t]*\n[ \t>]*|[ \t:]+)
+  | [ ](?:for|of)[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?:[ ]
+  | ['’]s[ ]
   | [ \t]*(?:[已被]?(?:更?改|设置?|重置|修改|更新|变更)?[成为為]了?|是)[ \t:]*
   | [ \t]*\|[ \t]*
   | [ \t]+
@@ -118,7 +121,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         (
             *"curl mysql mariadb pass redis-cli docker podman ldap keytool jarsigner sqlcmd".split(),
             *"openssl mongo sudo 7z smbclient lftp wget mosquitto helm securestring".split(),
-            *("bcp ", "zip ", "az login", "oc login", "login "),
+            *("net user ", "bcp ", "zip ", "az login", "oc login", "login "),
         ),
         "|".join(
             (
@@ -140,6 +143,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
                 r"echo[ ]+(?:-\w[ ]+)?[\"']?(?P<sudo_v>[^\s\"'|]+)[\"']?[ ]*\|[ ]*sudo[ ]+-\w*S",
                 r"echo[ ]+[\"']?[\w.-]+:(?P<chpasswd_v>[^\s\"'|]+)[\"']?[ ]*\|[ ]*(?:sudo[ ]+)?chpasswd",
                 r"htpasswd[ ](?:-\w+[ ])*-\w*b\w*[ ]\S+[ ]\S+[ ][\"']?(?P<htpasswd_v>[^\s\"']+)",
+                r"net[ ]user[ ][^\s/]+[ ](?P<net_v>[^\s/*][^\s]*)[ ]/add",
                 r"requirepass[ ]+[\"']?(?P<redis_v>[^\s\"']+)",
                 r"(?i:login)[ \t]+\S{1,64}[ \t]+(?i:password)[ \t]+(?P<netrc_v>[^\s\"']+)",
                 r"(?i:ConvertTo-SecureString)[ ]+(?:-String[ ]+)?[\"'](?P<power_v>[^\"'\n]+)",
@@ -163,6 +167,12 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         ("sig",),
         r"[?&](?:sig|signature|X-Amz-Signature|X-Goog-Signature|Signature)=(?P<signature_v>[A-Za-z0-9%+/=_~-]{16,})",
     ),
+    ("querykey", ("key=",), r"[?&](?<!ccc.)key=(?P<random_v>[A-Za-z0-9_-]{20,})"),
+    (
+        "dockerauth",
+        ('"auth"',),
+        r"\"auth\"\s*:\s*\"(?P<basic_v>[A-Za-z0-9+/]{8,}={0,2})\"",
+    ),
     (
         "webkey",  # the private numbers of a JSON web key
         ('"kty"',),
@@ -176,7 +186,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "assign",
         (
-            *"pass pwd pswd pw secret token key credential session sessid".split(),
+            *"pass pwd pswd pw psk secret token key credential session sessid".split(),
             *"密码 密碼 口令 令牌 密钥 密鑰 私钥 凭证".split(),
             "identified by",
         ),
@@ -193,7 +203,8 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         ("@", "%40"),
         rf"""[{_LATIN}](?<![{_LATIN}].)[{_LATIN}._%+'-]{{0,255}}(?:@|%40)
         (?:(?:[{_LATIN}](?:[{_LATIN}-]{{0,62}})\.)+[A-Za-z]{{2,24}}(?![A-Za-z0-9])
-          |\[[0-9A-Fa-f.:]{{3,}}\])""",
+          |\[[0-9A-Fa-f.:]{{3,}}\]
+          |[\u4e00-\u9fff]{{1,32}}\.(?:公司|中国|网络|广告|在线|中文网|网址|香港|台湾))""",
     ),
     (
         "iban",
@@ -233,6 +244,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
           | (?<=\d)\d\d-\d{3}-\d{4}(?![A-Za-z0-9_-]|\.\d)
           | (?<=[2-9])\d\d[ .]\d{3}[ .-]\d{4}(?![A-Za-z0-9_-]|\.\d)
           | (?<=1)[3-9]\d[ -]?\d{4}[ -]?\d{4}(?![A-Za-z0-9_-]|\.\d)
+          | (?<=8)6[ -]1[3-9]\d[ -]?\d{4}[ -]?\d{4}(?![A-Za-z0-9_-]|\.\d)
           | (?<=0)(?:\d{2,3}-(?:\d{7,8}|\d{3,4}-\d{4})(?:-\d{1,6})?|\d{2,4}[ ]\d{3,4}[ ]\d{3,4}|\d{2,3}[ ]\d{7,8})
             (?![A-Za-z0-9_-]|\.\d)
         )""",
@@ -318,7 +330,7 @@ def finders(text: str) -> list[Finder]:
 
 
 STRONG_KEYWORD = re.compile(
-    r"pass(?:word|wort|wd|phrase|code)|pwd|pswd|[_-]pass(?![a-z])|(?-i:[a-z]Pass(?![a-z]))"
+    r"pass(?:word|wort|wd|phrase|code)|pwd|pswd|(?<![a-z])psk(?![a-z])|[_-]pass(?![a-z])|(?-i:[a-z]Pass(?![a-z]))"
     r"|(?:store|key|root|admin|user|db|ftp|mail)pass(?![a-z])"
     r"|(?:api|app|access|account|auth|private|master|encryption|signing|shared|consumer|client|storage"
     r"|service|license|hmac|deploy|ssh|subscription)[_. -]?key"

@@ -108,6 +108,18 @@ def test_neither_log_nor_error_carries_content(
         ("https://x.io/reset?token=3f2a9c8e7d6b5a4f", "3f2a9c8e7d6b5a4f"),
         ("Slack: https://hooks.slack.com/services/T012AB3CD/B045EF6GH/aBcDeFgHiJkLmNoPqRsTuVwX", "aBcDeFgHiJ"),
         ("SERVICE_ACCOUNT_KEY='{\"private_key_id\":\"0123456789abcdef0123456789abcdef01234567\"}'", "0123456789abcdef01"),
+        ("<tr><th>API key</th><td><code>Zx81kQ27mB</code></td></tr>", "Zx81kQ27mB"),
+        ("Password for admin: Zx81kQ27mB", "Zx81kQ27mB"),
+        ("the secret key is: Zx81kQ27mB", "Zx81kQ27mB"),
+        ("my password's Zx81kQ27mB", "Zx81kQ27mB"),
+        ("password -> Zx81kQ27mB", "Zx81kQ27mB"),
+        ('{"auths": {"r.io": {"auth": "YWRhOlp4ODFrUTI3bUI="}}}', "YWRhOlp4"),
+        ("https://maps.x.io/?key=Zx81kQ27mBZx81kQ27mBZx81", "Zx81kQ27mB"),
+        ("secret_key_base: Zx81kQ27mB", "Zx81kQ27mB"),
+        ("net user ada Zx81kQ27mB /add", "Zx81kQ27mB"),
+        ('psk="Zx81kQ27mB"', "Zx81kQ27mB"),
+        ("86-13800138000", "13800138000"),
+        ("ada@例子.公司", "ada"),
         ("tel:+1-415-555-2671", "555-2671"),
         ("Tel. 030/1234567", "1234567"),
         ("WhatsApp +55 11 91234-5678", "91234-5678"),
@@ -166,3 +178,11 @@ def test_a_secret_in_a_syntax_of_its_own_does_not_survive(text: str, secret: str
 def test_a_look_alike_from_real_text_survives(text: str) -> None:
     before = document(text)
     assert redact_document(before)[0].text == before.text
+
+
+def test_numbers_in_extra_are_read_too() -> None:
+    extra = {"card": 4111111111111111, "mobile": 13800138000, "votes": 12, "epoch": 1700000000000}
+    result, counts = redact_document(document("x", extra=extra))
+    assert result.extra["card"] == "[CARD_1]" and result.extra["mobile"] == "[PHONE_1]"
+    assert (result.extra["votes"], result.extra["epoch"]) == (12, 1700000000000)
+    assert counts == {"CARD": 1, "PHONE": 1}
