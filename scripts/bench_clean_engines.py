@@ -101,7 +101,8 @@ def _session(engine: str, settings: Any, scratch: Path) -> Any:
         from pyspark.sql import SparkSession
 
         os.environ["PYSPARK_PYTHON"] = sys.executable
-        builder = SparkSession.builder.master(f"local[{settings.executor_cores}]")
+        builder: Any = SparkSession.builder
+        builder = builder.master(f"local[{settings.executor_cores}]")
         for key, value in configuration(settings, scratch).items():
             if "raydp" not in key and ".ray." not in key:
                 builder = builder.config(key, value)
@@ -233,7 +234,7 @@ def run_ray_data(engine: str, raw: Path) -> None:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
-    def clean_batch(batch: dict[str, Any]) -> dict[str, Any]:
+    def clean_batch(batch: Any) -> Any:
         columns = zip(batch["key"], batch["summary"], batch["description"], strict=True)
         rows = [cleaned({"key": k, "summary": s, "description": d}, 0) for k, s, d in columns]
         return {
@@ -270,7 +271,7 @@ def run_ray_data(engine: str, raw: Path) -> None:
             bands = frame.select("place", "exact", pl.col("bands").arr.to_list())
             gone = ray.put({ids[p] for p in duplicates(bands, lines_of)})
 
-            def chunk_batch(batch: dict[str, Any]) -> dict[str, Any]:
+            def chunk_batch(batch: Any) -> Any:
                 dropped = ray.get(gone)
                 kept = [
                     line
