@@ -123,9 +123,8 @@ def _is_path(value: str) -> bool:
     """Whether a value is a file's place; base64 may also begin with a slash."""
     if _ROOTED.match(value):
         return True
-    return _PATH.match(value) is not None and not any(
-        map(looks_random, value.rstrip("=").split("/"))
-    )
+    parts = value.rstrip("=").split("/")
+    return _PATH.match(value) is not None and len(parts) > 2 and not any(map(looks_random, parts))
 
 
 def looks_random(value: str) -> bool:
@@ -257,6 +256,7 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
     before = text[max(0, match.start() - 80) : match.start()]
     key = _IDENTIFIER_BEFORE.findall(before[-40:])[0] + key
     strong = STRONG_KEYWORD.search(key) is not None
+    directive = _DIRECTIVE.search(before) is not None
     if _PLACEHOLDER.match(value):
         return None, start
     bare = name == "assign_bare"
@@ -279,10 +279,9 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         return None, resume  # a parser's token; the print of an object
     if bare and _EXPRESSION.match(value + text[end : end + 1]):
         return None, resume
-    directive = _DIRECTIVE.search(before) is not None
     if bare and value.startswith("-") and gap[-1:].isspace() and not directive:
         return None, resume  # the next option of a command line
-    if match.group("assign_key").lower() == "pwd" and value.startswith(("/", "~")):
+    if key.lower() == "pwd" and value.startswith(("/", "~/")):
         return None, resume  # the working directory
     if not _is_secret(name, key, gap, value, strong, before, text[end : end + 2]):
         return None, resume

@@ -120,6 +120,7 @@ def test_neither_log_nor_error_carries_content(
         ('psk="Zx81kQ27mB"', "Zx81kQ27mB"),
         ("86-13800138000", "13800138000"),
         ("ada@例子.公司", "ada"),
+        ("ENV MYSQL_PWD -VCxBLh.cJ09HWvb7x", "VCxBLh"),
         ("tel:+1-415-555-2671", "555-2671"),
         ("Tel. 030/1234567", "1234567"),
         ("WhatsApp +55 11 91234-5678", "91234-5678"),
