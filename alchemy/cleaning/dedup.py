@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,13 +53,20 @@ _MISS = 1e-6  # how often a pair at the threshold may be overlooked
 _CACHED_WORDS = 1 << 19
 
 
-def sign(document: Document, threshold: float) -> tuple[str, np.ndarray]:
-    """What duplicates of a cleaned document are found by.
+class Signature(NamedTuple):
+    """What duplicates are found by.
 
-    Returns:
-        Hex digest of scope and normalised text; and band keys, int64[b]: two records that share
-        one are a candidate pair. No bands for a record that is only compared exactly.
+    Attributes:
+        exact: hex digest of scope and normalised text.
+        bands: int64[b]; two records that share a value are a candidate pair.
     """
+
+    exact: str
+    bands: np.ndarray
+
+
+def sign(document: Document, threshold: float) -> Signature:
+    """The signature of a cleaned document; no bands for one that is only compared exactly."""
     whole = _whole(document)
     words = _WORD.findall(whole)
     scope = [document.tenant, *sorted(document.acl)]
@@ -66,9 +74,9 @@ def sign(document: Document, threshold: float) -> tuple[str, np.ndarray]:
         scope.append(document.source)
     exact = text_digest(*scope, " ".join(whole.split()))[:32]
     if document.source in EXACT_ONLY_SOURCES or not words:
-        return exact, np.empty(0, np.int64)
+        return Signature(exact, np.empty(0, np.int64))
     least = minhash(shingle(words))
-    return exact, band_keys(least, threshold, int(text_digest(*scope)[:16], 16))
+    return Signature(exact, band_keys(least, threshold, int(text_digest(*scope)[:16], 16)))
 
 
 def shingles_of(document: Document) -> np.ndarray:
