@@ -237,7 +237,7 @@ class TrainingSettings(_Section):
     workers: int = Field(default=1, ge=1)
     use_gpu: bool = False
     resources_per_worker: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0})
-    max_steps: int = Field(default=450, ge=1)
+    max_steps: int = Field(default=600, ge=1)
     max_epochs: int = Field(default=8, ge=1)
     """Fewer steps than `max_steps` when the pairs are few: more passes only learn them by heart."""
     batch_size: int = Field(default=16, ge=1)

@@ -13,6 +13,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+import alchemy
+
 STAGES = ("wash", "quant", "refine", "index", "base", "train", "evaluate", "release")
 
 
@@ -144,3 +146,37 @@ def test_a_malformed_line_is_quarantined_with_its_place_and_the_rest_goes_on(
     assert "broken" not in entry["reason"]
     counts = place.receipts(place.run_id)["wash"]["counts"]
     assert (counts["read.jira"], counts["kept.jira"], counts["quarantined.jira"]) == (2, 1, 1)
+
+
+def test_a_change_is_answered_from_after_a_sync_and_a_deletion_no_more(
+    app: Any, tmp_path: Path
+) -> None:
+    issue = {
+        "key": "XD-90001",
+        "summary": "Zebrafish connector loses its heartbeat",
+        "description": "The zebrafish connector loses its heartbeat after forty minutes.",
+    }
+    (tmp_path / "jira").mkdir()
+    (tmp_path / "jira" / "new.jsonl").write_text(json.dumps(issue) + "\n")
+    question = "When does the zebrafish connector lose its heartbeat?"
+    with alchemy.connect(app.url, user=app.admin_user, password=app.admin_password) as client:
+        before = client.chat(question)
+        output = app.command("alchemy", "sync", "--input", str(tmp_path)).stdout
+        assert "engine ray" in output and "added 1" in output
+        after = _answer_of_another_release(client, question, before.release)
+        assert [c.document_id for c in after.citations][:1] == ["jira:XD-90001"]
+        (app.data / "raw" / "jira" / "new.jsonl").unlink()
+        app.command("alchemy", "sync")
+        gone = _answer_of_another_release(client, question, after.release)
+        assert "jira:XD-90001" not in {c.document_id for c in gone.citations}
+
+
+def _answer_of_another_release(client: Any, question: str, release: str) -> Any:
+    """Replicas look for a new release every two seconds."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        answer = client.chat(question)
+        if answer.release != release:
+            return answer
+        time.sleep(0.5)
+    raise TimeoutError(f"{release} is still answering")
