@@ -19,7 +19,7 @@ class Output:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 
-    def line(self, text: str = "", **fields: Any) -> None:
+    def line(self, text: str = "", /, **fields: Any) -> None:
         """A line for people; with `--json` only the fields are written, if there are any."""
         if not self.json_mode:
             print(text, file=self._stream, flush=True)

@@ -243,3 +243,12 @@ def test_a_second_start_on_a_taken_port_is_one_clear_line(
 def test_status_tells_what_is_live(app: Any) -> None:
     facts = json.loads(app.command("alchemy", "status", "--json").stdout)
     assert facts["chat"] == "ok" and facts["release"].startswith("rl-")
+
+
+def test_the_terminal_chat_answers_with_its_sources_and_in_json(app: Any) -> None:
+    sample = json.loads((app.samples / "questions.jsonl").read_text().splitlines()[0])
+    shown = app.command("alchemy", "chat", sample["question"]).stdout
+    assert "[1]" in shown and any(f"({i})" in shown for i in sample["document_ids"])
+    lines = app.command("alchemy", "chat", "--json", sample["question"]).stdout.splitlines()
+    (answer,) = [json.loads(line) for line in lines]
+    assert answer["text"] and answer["citations"][0]["document_id"] in sample["document_ids"]
