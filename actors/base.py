@@ -99,6 +99,13 @@ def first_line(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[0][:300] if lines else ''}"
 
 
+def typed_error(error: BaseException, what: str, remedy: str) -> AlchemyError:
+    """The typed error that a Ray error carries, else STAGE_FAILED saying what failed."""
+    return AlchemyError.unwrap(error) or AlchemyError(
+        ErrorCode.STAGE_FAILED, f"{what}: {first_line(error)}", remedy
+    )
+
+
 def call(actor_class: Any, agent: str, settings: Settings, run_id: str, sink: Any) -> Receipt:
     """Create one agent's actor, let it do its stage, and remove it again.
 
@@ -108,12 +115,9 @@ def call(actor_class: Any, agent: str, settings: Settings, run_id: str, sink: An
     try:
         return ray.get(actor.run.remote(run_id, sink))
     except RayError as error:
-        typed = AlchemyError.unwrap(error)
-        if typed is not None:
-            raise typed from error
-        raise AlchemyError(
-            ErrorCode.STAGE_FAILED,
-            f"the {agent} actor of run {run_id} failed: {first_line(error)}",
+        raise typed_error(
+            error,
+            f"the {agent} actor of run {run_id} failed",
             "Run the same command again; it resumes after the last receipt.",
         ) from error
     finally:

@@ -11,11 +11,10 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from actors.base import call, run_stage
+from actors.base import call, run_stage, typed_error
 from actors.spark_session import spark_session
 from alchemy import logs
 from alchemy.config import Settings
-from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stage import StageContext
 from alchemy.types import Receipt
 
@@ -92,12 +91,9 @@ def read_on_ray(job: Job, read_unit: ReadUnit, tasks: Sequence[UnitTask]) -> Ite
     try:
         done = ray.get([_read_share.remote(job, read_unit, share) for share in shares])
     except RayError as error:
-        typed = AlchemyError.unwrap(error)
-        if typed is not None:
-            raise typed from error
-        raise AlchemyError(
-            ErrorCode.STAGE_FAILED,
-            f"a reading task failed: {error}",
+        raise typed_error(
+            error,
+            "a reading task failed",
             "Run the same command again; units that were read are not read again.",
         ) from error
     return [one for share in done for one in share]

@@ -12,10 +12,9 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.util import ActorPool
 
-from actors.base import call, run_stage
+from actors.base import call, run_stage, typed_error
 from alchemy import logs
 from alchemy.config import Settings
-from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge import stage
 from alchemy.models.devices import use_cores
 from alchemy.models.registry import load_embedder
@@ -106,12 +105,9 @@ def _result(ask: Any) -> Any:
     try:
         return ask()
     except RayError as error:
-        typed = AlchemyError.unwrap(error)
-        if typed is not None:
-            raise typed from error
-        raise AlchemyError(
-            ErrorCode.STAGE_FAILED,
-            f"an embedding worker failed: {error}",
+        raise typed_error(
+            error,
+            "an embedding worker failed",
             "Run the same command again; texts that were embedded stay embedded.",
         ) from error
 

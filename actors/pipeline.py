@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from actors import base_model, cleaner, evaluator, indexer, quant, refiner, trainer
-from actors.base import NAMESPACE, first_line, options
+from actors.base import NAMESPACE, options, typed_error
 from alchemy import logs, pipeline
 from alchemy.config import Settings, load_settings
 from alchemy.connectors.registry import raw_digest
@@ -111,12 +111,9 @@ def execute(
                 show(event)
         return ray.get(result)
     except RayError as error:
-        typed = AlchemyError.unwrap(error)
-        if typed is not None:
-            raise typed from error
-        raise AlchemyError(
-            ErrorCode.STAGE_FAILED,
-            f"the pipeline of {run_id} failed: {first_line(error)}",
+        raise typed_error(
+            error,
+            f"the pipeline of {run_id} failed",
             "Run the same command again; it resumes after the last receipt.",
         ) from error
     finally:

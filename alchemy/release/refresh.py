@@ -7,7 +7,6 @@ at its own pace.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from alchemy.knowledge.snapshot import Snapshot
 from alchemy.protocols import Embedder
 from alchemy.release.model import live_release, load_release, publish_release
 from alchemy.release.report import RECALL_DEPTH, Asked, retrieval
-from alchemy.release.stage import release_id
+from alchemy.release.stage import release_id, release_receipt
 from alchemy.release.suites import Case, build_cases
 from alchemy.stage import StageContext, read_jsonl
 from alchemy.stores.versions import read_manifest
@@ -50,12 +49,13 @@ def run(context: StageContext, embedder: Embedder) -> Receipt:
     version, sha256 = index.uri.rpartition("/")[2], read_manifest(context.lake, index.uri).sha256
     if live.index_sha256 == sha256:
         context.progress("refresh.unchanged", {"release": live.id})
-        return _receipt(context, index, live, publish_release(context.lake, live))
+        pointer = publish_release(context.lake, live)
+        return release_receipt(context, live, pointer, {"index": index.sha256})
     measured = _compare(context, embedder, live, (version, sha256))
     release = _published(context, live, version, sha256, measured)
     pointer = publish_release(context.lake, release)
     context.progress("refresh.published", {"release": release.id, "pointer": pointer})
-    return _receipt(context, index, release, pointer)
+    return release_receipt(context, release, pointer, {"index": index.sha256})
 
 
 def _compare(
@@ -148,18 +148,4 @@ def _published(
         evaluation={**live.evaluation, "retrieval": measured},
         parent=live.id,
         reason=f"index {version} instead of {live.index}; retrieval is not worse",
-    )
-
-
-def _receipt(context: StageContext, index: Receipt, release: Release, pointer: int) -> Receipt:
-    key = f"releases/{release.id}.json"
-    stored = context.lake.read(key)
-    return context.receipt(
-        key,
-        {key: hashlib.sha256(stored).hexdigest()},
-        size=len(stored),
-        rows=1,
-        schema=tuple(release.to_dict()),
-        inputs={"index": index.sha256},
-        counts={"pointer": pointer},
     )

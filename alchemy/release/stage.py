@@ -40,6 +40,14 @@ def run(context: StageContext) -> Receipt:
         context.progress("release.unchanged", {"release": release.id})
     else:
         release, pointer = _promote(context, candidate, live)
+    inputs = {"index": index.sha256, "train": train.sha256, "evaluate": evaluate.sha256}
+    return release_receipt(context, release, pointer, inputs)
+
+
+def release_receipt(
+    context: StageContext, release: Release, pointer: int, inputs: Mapping[str, str]
+) -> Receipt:
+    """The receipt of a stage that published a release."""
     key = f"releases/{release.id}.json"
     stored = context.lake.read(key)
     return context.receipt(
@@ -48,7 +56,7 @@ def run(context: StageContext) -> Receipt:
         size=len(stored),
         rows=1,
         schema=tuple(release.to_dict()),
-        inputs={"index": index.sha256, "train": train.sha256, "evaluate": evaluate.sha256},
+        inputs=inputs,
         counts={"pointer": pointer},
     )
 
