@@ -241,12 +241,7 @@ def run_ray_data(engine: str, raw: Path) -> None:
             "id": np.array(batch["key"], dtype=object),
             "line": np.array([row["line"] for row in rows], dtype=object),
             "exact": np.array([row["exact"] for row in rows], dtype=object),
-            "bands": np.stack(
-                [
-                    np.resize(row["bands"], 30) if len(row["bands"]) else np.zeros(30, np.int64)
-                    for row in rows
-                ]
-            ),
+            "bands": np.array([row["bands"].tobytes() for row in rows], dtype=object),
         }
 
     def work() -> dict[str, Any]:
@@ -268,7 +263,8 @@ def run_ray_data(engine: str, raw: Path) -> None:
                 found = scan.filter(pl.col("id").is_in(list(wanted))).collect()
                 return {wanted[i]: line for i, line in found.iter_rows()}
 
-            bands = frame.select("place", "exact", pl.col("bands").arr.to_list())
+            keys = [np.frombuffer(raw, np.int64).tolist() for raw in frame["bands"]]
+            bands = frame.select("place", "exact").with_columns(bands=pl.Series(keys))
             gone = ray.put({ids[p] for p in duplicates(bands, lines_of)})
 
             def chunk_batch(batch: Any) -> Any:
