@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from ray.exceptions import RayError
 from alchemy import logs
 from alchemy.config import Settings
 from alchemy.errors import AlchemyError, ErrorCode
-from alchemy.stage import StageContext, no_progress
+from alchemy.stage import Progress, StageContext, no_progress
 from alchemy.stores import open_lake
 from alchemy.types import Receipt
 
 NAMESPACE = "alchemy"
+_DELIVERY_S = 30.0
 
 OPTIONS: dict[str, dict[str, Any]] = {
     # agent → Ray options. CPUs are shares of a small machine: stages run one after another, and
@@ -61,15 +63,9 @@ def run_stage(
         AlchemyError: as the stage raised it; anything untyped becomes STAGE_FAILED.
     """
     logs.configure()
-    log = logs.get_logger().bind(run_id=run_id, stage=stage)
-
-    def progress(event: str, fields: dict[str, Any]) -> None:
-        log.info(event, **fields)
-        if sink is not None:
-            sink.emit.remote(stage, event, fields)
-
     with (
         structlog.contextvars.bound_contextvars(run_id=run_id, stage=stage),
+        _progress(sink, stage) as progress,
         tempfile.TemporaryDirectory(
             prefix=f"alchemy-{stage}-", ignore_cleanup_errors=True
         ) as scratch,
@@ -80,7 +76,7 @@ def run_stage(
             settings=settings,
             lake=open_lake(settings.lake),
             scratch=Path(scratch),
-            progress=progress if sink is not None else no_progress,
+            progress=progress,
         )
         try:
             return function(context)
@@ -90,6 +86,32 @@ def run_stage(
             raise AlchemyError(
                 ErrorCode.STAGE_FAILED, f"stage {stage!r} of run {run_id} failed: {error!r}"
             ) from error
+
+
+@contextmanager
+def _progress(sink: ActorHandle | None, stage: str) -> Iterator[Progress]:
+    """Events for the log and the run's sink, all of them there when the `with` block is over.
+
+    Whoever called the stage kills its actor after the receipt: an event still on its way would be
+    lost, and a reader of the run would miss the end of a stage that it sees finished.
+    """
+    if sink is None:
+        yield no_progress
+        return
+    log = logs.get_logger()
+    under_way: list[ray.ObjectRef] = []
+
+    def emit(event: str, fields: dict[str, Any]) -> None:
+        log.info(event, **fields)
+        under_way.append(sink.emit.remote(stage, event, fields))
+
+    try:
+        yield emit
+    finally:
+        if under_way:
+            _, late = ray.wait(under_way, num_returns=len(under_way), timeout=_DELIVERY_S)
+            if late:
+                log.warning("stage.events_late", events=len(late))
 
 
 def first_line(error: BaseException) -> str:
