@@ -105,7 +105,6 @@ def configuration(settings: SparkSettings, scratch: Path) -> dict[str, str]:
         # the plan is fixed and its partitions are chosen: nothing to adapt
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",  # compiling the plans takes longer than they do
-        "spark.sql.shuffle.partitions": str(settings.partitions),
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         # one thread per Python worker: the executors' cores are what runs side by side
         "spark.executorEnv.OMP_NUM_THREADS": "1",

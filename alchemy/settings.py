@@ -60,7 +60,8 @@ class SparkSettings(_Section):
     executor_memory_mb: int = Field(default=1024, ge=256)
     executor_cpus: float = Field(default=0.5, gt=0)
     """Ray CPUs reserved per executor (below `executor_cores` on a shared small machine)."""
-    partitions: int = Field(default=8, ge=1)
+    partitions: int = Field(default=0, ge=0)
+    """Of a shuffle; 0: a few per core, more for more data."""
 
 
 QualitySignal = Literal[

@@ -43,7 +43,7 @@ def report(engine: str, start_s: float, work: Callable[[], dict[str, Any]]) -> N
 def _stage(raw: Path, engine: str, opener: Callable[[Any], Any]) -> dict[str, Any]:
     from actors import cleaner
     from alchemy.cleaning import stage
-    from alchemy.config import LakeSettings, Settings, SparkSettings, SyncSettings
+    from alchemy.config import LakeSettings, Settings, SyncSettings
     from alchemy.stage import StageContext
     from alchemy.stores import open_lake
 
@@ -54,7 +54,6 @@ def _stage(raw: Path, engine: str, opener: Callable[[Any], Any]) -> dict[str, An
             os.link(path, folder / path.name)
         settings = Settings(
             lake=LakeSettings(root=place),
-            spark=SparkSettings(partitions=64),
             sync=SyncSettings.model_validate({"engine": engine}),
         )
         lake = open_lake(settings.lake)

@@ -1,4 +1,4 @@
-"""Step 2 of a wash on Arrow record batches: batches in, batches out, no Spark in sight.
+"""Steps of a wash on Arrow record batches: parts or batches in, batches out, no Spark in sight.
 
 Each function is one step that `spark` ships to the executors and `local` runs in place. What a step
 produces does not depend on how its input was divided: records carry their `place` (position in the
@@ -8,213 +8,156 @@ arrival.
 
 from __future__ import annotations
 
-import itertools
 import json
-import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from alchemy.cleaning import dedup
 from alchemy.cleaning.parts import Job, read_table, sliced
-from alchemy.cleaning.reading import PLACE_BITS
+from alchemy.cleaning.reading import PLACE_BITS, short_digest
 from alchemy.types import Document
 
 Batches: TypeAlias = Iterator[pa.RecordBatch]
+Part: TypeAlias = tuple[int, str]
+"""Position of the unit among all units, lake key of one of its parts."""
 
-PART = pa.schema([("unit", pa.int64()), ("part", pa.string())])
-RECORD = pa.schema(
-    [
-        ("place", pa.int64()),
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("created", pa.string()),
-        ("updated", pa.string()),
-        ("exact", pa.string()),
-        ("filter", pa.string()),
-    ]
-)
-GONE = pa.schema(
-    [
-        ("place", pa.int64()),
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("reason", pa.string()),
-        ("survivor", pa.string()),
-    ]
-)
-VERSION = pa.schema([*GONE, pa.field("created", pa.string()), pa.field("exact", pa.string())])
-BAND = pa.schema(
-    [("band", pa.int64()), ("created", pa.string()), ("id", pa.string()), ("place", pa.int64())]
-)
-CANDIDATE = pa.schema([("left", pa.int64()), ("right", pa.int64())])
-SHINGLES = pa.schema(
-    [
-        ("place", pa.int64()),
-        ("created", pa.string()),
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("shingles", pa.list_(pa.int64())),
-    ]
-)
-PAIR = pa.schema(
-    [
-        ("left_created", pa.string()),
-        ("left_id", pa.string()),
-        ("right_created", pa.string()),
-        ("right_id", pa.string()),
-        ("right_place", pa.int64()),
-        ("right_source", pa.string()),
-        ("similarity", pa.float64()),
-    ]
-)
+KEY = pa.schema([("key", pa.int64()), ("place", pa.int64())])
+SIDE = pa.schema([("pair", pa.int64()), ("shingles", pa.list_(pa.int64()))])
+SIMILARITY = pa.schema([("pair", pa.int64()), ("similarity", pa.float64())])
 ROWS = 4096
 DOCUMENT_ROWS = 256
 """Rows of a batch that carries whole texts: a text may be as long as a record may be."""
 
-
-def record_batches(job: Job, batches: Batches) -> Batches:
-    """Schema PART → RECORD: identity and exact digest of every record."""
-    for table in tables(job, "signed", RECORD.names[1:], batches):
-        yield from sliced(table, ROWS)
+_KINDS = np.uint64(4)
+_ID, _EXACT, _FILTERED = range(3)
 
 
-def version_batches(batches: Batches) -> Batches:
-    """Schema RECORD, sorted by (id, updated, place), ids together → VERSION.
+def identity_keys(job: Job, parts: Iterable[Part]) -> Batches:
+    """Parts → KEY: rows of each record's id, of its exact digest, and of a filter that takes it.
 
-    The last of an id stays (reason null), unless a filter removes it.
+    A key is 62 bits of a digest and its kind. Records of two ids with one key are looked at
+    together, and found to be different. A filter's row comes twice: it counts as shared.
     """
+    for table in tables(job, "signed", ["id", "exact", "filter"], parts):
+        places = table["place"].to_numpy()
+        filtered = table["filter"].is_valid().to_numpy()
+        ids = _of_kind(
+            _ID, (int.from_bytes(short_digest(i)[:8], "big") for i in table["id"].to_pylist())
+        )
+        exact = _of_kind(_EXACT, (int(digest[:16], 16) for digest in table["exact"].to_pylist()))
+        again = np.repeat(places[filtered], 2)
+        yield _keys(ids, places)
+        yield _keys(exact, places)
+        yield _keys(_of_kind(_FILTERED, again.tolist()), again)
 
-    def judged() -> Iterator[dict[str, Any]]:
-        for versions in _groups(batches, "id"):
-            newest = versions[-1]
-            newest["reason"], newest["survivor"] = newest.pop("filter"), None
-            for row in versions[:-1]:
-                same = row["exact"] == newest["exact"]
-                row["reason"] = dedup.EXACT if same else dedup.SUPERSEDED
-                row["survivor"] = row["id"]
-            yield from versions
 
-    yield from _batched(judged(), VERSION)
+def _of_kind(kind: int, digests: Iterable[int]) -> np.ndarray:
+    whole = np.array(list(digests), np.uint64)
+    return (whole // _KINDS * _KINDS + np.uint64(kind)).view(np.int64)
 
 
-def copy_batches(batches: Batches) -> Batches:
-    """Schema VERSION, sorted by (exact, created, id), equal digests together → GONE.
+def band_keys(job: Job, removed: np.ndarray, parts: Iterable[Part]) -> Batches:
+    """Parts → KEY: a row for each band of each record not yet removed.
 
-    Of the newest versions with one digest the first stays; what is gone already is passed on.
+    Args:
+        removed: places, int64, sorted.
     """
-
-    def gone() -> Iterator[dict[str, Any]]:
-        for rows in _groups(batches, "exact"):
-            current = [row for row in rows if row["reason"] is None]
-            for row in current[1:]:
-                row["reason"], row["survivor"] = dedup.EXACT, current[0]["id"]
-            yield from (row for row in rows if row["reason"] is not None)
-
-    yield from _batched(gone(), GONE)
+    for table in tables(job, "signed", ["bands"], parts):
+        kept = without(table, removed)
+        bands = kept["bands"].combine_chunks()
+        lengths = bands.value_lengths().to_numpy()
+        yield _keys(bands.flatten().to_numpy(), np.repeat(kept["place"].to_numpy(), lengths))
 
 
-def band_batches(job: Job, removed: np.ndarray, batches: Batches) -> Batches:
-    """Schema PART → BAND: one row for each band of each record not yet removed."""
-    for table in tables(job, "signed", [*BAND.names[1:-1], "bands"], batches):
-        for batch in sliced(without(table, removed), ROWS):
-            bands = batch.column("bands")
-            parents = pa.array(np.repeat(np.arange(len(bands)), bands.value_lengths().to_numpy()))
-            columns = [bands.flatten()]
-            columns += [batch.column(name).take(parents) for name in BAND.names[1:]]
-            yield pa.RecordBatch.from_arrays(columns, schema=BAND)
+def shared_keys(batches: Batches) -> Batches:
+    """Schema KEY, all rows of a key together → KEY: the rows of keys that stand in several.
 
-
-def candidate_batches(batches: Batches) -> Batches:
-    """Schema BAND, sorted by (band, created, id) and whole bands together → CANDIDATE.
-
-    Nearly all bands have one member: runs of equal keys are found with numpy, and only those of
-    several members are looked at one by one.
+    Nearly all keys are one record's alone, so that little of the input comes out.
     """
-    open_band, open_places = None, np.empty(0, np.int64)
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        keys = batch.column("band").to_numpy()
-        places = batch.column("place").to_numpy()
-        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-        ends = np.append(starts[1:], len(keys))
-        pairs: list[tuple[int, int]] = []
-        if open_band is not None and keys[0] == open_band:
-            open_places = np.concatenate((open_places, places[: ends[0]]))
-            starts, ends = starts[1:], ends[1:]
-        if len(starts):
-            pairs += dedup.bucket_pairs(open_places.tolist())
-            for run in np.flatnonzero(ends[:-1] - starts[:-1] > 1):
-                pairs += dedup.bucket_pairs(places[starts[run] : ends[run]].tolist())
-            open_band, open_places = keys[-1], places[starts[-1] :]
-        yield _pairs(pairs)
-    yield _pairs(list(dedup.bucket_pairs(open_places.tolist())))
+    keys, places = np.empty(0, np.int64), np.empty(0, np.int64)
+    if incoming := list(batches):
+        table = pa.Table.from_batches(incoming)
+        keys, places = (table[name].to_numpy() for name in KEY.names)
+    order = np.lexsort((places, keys))
+    keys, places = keys[order], places[order]
+    same = keys[1:] == keys[:-1]
+    shared = np.zeros(len(keys), bool)
+    shared[1:] |= same
+    shared[:-1] |= same
+    yield _keys(keys[shared], places[shared])
 
 
-def _pairs(pairs: list[tuple[int, int]]) -> pa.RecordBatch:
-    columns = np.array(pairs, np.int64).reshape(-1, 2)
-    return pa.RecordBatch.from_arrays(
-        [pa.array(columns[:, 0]), pa.array(columns[:, 1])], schema=CANDIDATE
-    )
-
-
-def shingle_batches(job: Job, wanted: np.ndarray, batches: Batches) -> Batches:
-    """Schema PART → SHINGLES of the wanted places, made from their documents again.
+def sides(job: Job, pairs: np.ndarray, parts: Iterable[Part]) -> Batches:
+    """Parts → SIDE: the shingles of each side of each pair, made from the documents again.
 
     Few records have a near neighbour: keeping everyone's shingles would double what is stored.
 
     Args:
-        wanted: int64, sorted.
+        pairs: int64[n, 2], places; their position in it is the pair's number.
     """
-    for table in tables(job, "read", ["document"], batches):
-        table = table.filter(pa.array(np.isin(table["place"].to_numpy(), wanted)))
+    places = pairs.ravel()
+    order = np.argsort(places, kind="stable")
+    ordered = places[order]
+    for table in tables(job, "read", ["document"], parts):
+        table = table.filter(pa.array(np.isin(table["place"].to_numpy(), ordered)))
         for batch in sliced(table, DOCUMENT_ROWS):
-            rows: list[dict[str, Any]] = []
-            for place, line in zip(
-                batch.column("place").to_pylist(), batch.column("document").to_pylist(), strict=True
-            ):
-                document = Document.from_dict(json.loads(line))
-                rows.append(
-                    {
-                        "place": place,
-                        "created": document.created_at or "",
-                        "id": document.id,
-                        "source": document.source,
-                        "shingles": dedup.shingles_of(document).view(np.int64),
-                    }
-                )
-            yield pa.RecordBatch.from_pylist(rows, schema=SHINGLES)
+            numbers: list[np.ndarray] = []
+            shingles: list[np.ndarray] = []
+            for place, line in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                first, last = np.searchsorted(ordered, [place, place + 1])
+                found = dedup.shingles_of(Document.from_dict(json.loads(line))).view(np.int64)
+                numbers.append(order[first:last] // 2)
+                shingles += [found] * int(last - first)
+            offsets = np.cumsum([0, *map(len, shingles)])
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array(np.concatenate([*numbers, np.empty(0, np.int64)])),
+                    pa.ListArray.from_arrays(
+                        pa.array(offsets, pa.int32()),
+                        pa.array(np.concatenate([*shingles, np.empty(0, np.int64)])),
+                    ),
+                ],
+                schema=SIDE,
+            )
 
 
-def verified_batches(threshold: float, batches: Batches) -> Batches:
-    """Candidate pairs with both sides' shingles → PAIR where the similarity is reached."""
+def similarities(batches: Batches) -> Batches:
+    """Schema SIDE, both sides of a pair together → SIMILARITY."""
+    waiting: dict[int, np.ndarray] = {}
     for batch in batches:
-        left, right = batch.column("left_shingles"), batch.column("right_shingles")
-        similar = np.array(
-            [
+        done: dict[int, float] = {}
+        for pair, shingles in zip(
+            batch.column("pair").to_pylist(), batch.column("shingles"), strict=True
+        ):
+            values = shingles.values.to_numpy()
+            other = waiting.pop(pair, None)
+            if other is None:
+                waiting[pair] = values
+            else:
                 # the order of signed and unsigned values differs, but only within each set
-                dedup.jaccard(a.values.to_numpy(), b.values.to_numpy())
-                for a, b in zip(left, right, strict=True)
-            ],
-            np.float64,
+                done[pair] = dedup.jaccard(values, other)
+        yield pa.RecordBatch.from_arrays(
+            [pa.array(done.keys(), pa.int64()), pa.array(done.values(), pa.float64())],
+            schema=SIMILARITY,
         )
-        reached = np.flatnonzero(similar >= threshold)
-        columns = [batch.column(name).take(pa.array(reached)) for name in PAIR.names[:-1]]
-        yield pa.RecordBatch.from_arrays([*columns, pa.array(similar[reached])], schema=PAIR)
 
 
-def tables(job: Job, kind: str, columns: Sequence[str], batches: Batches) -> Iterator[pa.Table]:
-    """Schema PART → the parts' columns, with the place of each record before them."""
+def tables(
+    job: Job, kind: str, columns: Sequence[str], parts: Iterable[Part]
+) -> Iterator[pa.Table]:
+    """The parts' columns, with the place of each record before them.
+
+    Args:
+        kind: `read` or `signed`.
+    """
     lake = job.parts.open()
-    for batch in batches:
-        for row in batch.to_pylist():
-            names = ["ordinal", *(name for name in columns if name != "place")]
-            table = read_table(lake, f"{row['part']}.{kind}.parquet", names)
-            places = table["ordinal"].to_numpy() + (row["unit"] << PLACE_BITS)
-            yield table.set_column(0, "place", pa.array(places))
+    for unit, key in parts:
+        table = read_table(lake, f"{key}.{kind}.parquet", ["ordinal", *columns])
+        places = table["ordinal"].to_numpy() + (unit << PLACE_BITS)
+        yield table.set_column(0, "place", pa.array(places))
 
 
 def without(table: pa.Table, removed: np.ndarray) -> pa.Table:
@@ -222,14 +165,5 @@ def without(table: pa.Table, removed: np.ndarray) -> pa.Table:
     return table.filter(pa.array(~np.isin(table["place"].to_numpy(), removed)))
 
 
-def _groups(batches: Batches, key: str) -> Iterator[list[dict[str, Any]]]:
-    """Consecutive rows with one value of `key`, across the borders of batches."""
-    rows = (row for batch in batches for row in batch.to_pylist())
-    for _, group in itertools.groupby(rows, key=operator.itemgetter(key)):
-        yield list(group)
-
-
-def _batched(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> Batches:
-    iterator = iter(rows)
-    while block := list(itertools.islice(iterator, ROWS)):
-        yield pa.RecordBatch.from_pylist(block, schema=schema)
+def _keys(keys: np.ndarray, places: np.ndarray) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array(keys), pa.array(places)], schema=KEY)

@@ -91,14 +91,12 @@ def _whole(document: Document) -> str:
 
 def shingle(words: Sequence[str]) -> np.ndarray:
     """Hashes of all runs of three words, sorted and unique; of all words when there are fewer."""
-    hashes = np.fromiter((_word_hash(word) for word in words), np.uint64, len(words))
+    hashes = np.fromiter(map(_word_hash, words), np.uint64, len(words))
     if len(hashes) == 0:
         return hashes
     width = min(SHINGLE_WORDS, len(hashes))
-    combined = np.zeros(len(hashes) - width + 1, np.uint64)
-    for offset in range(width):
-        combined = _mix(combined + hashes[offset : offset + len(combined)])
-    return np.unique(combined)
+    runs = np.lib.stride_tricks.sliding_window_view(hashes, width)
+    return np.unique((runs * _functions()[0][:width]).sum(axis=1, dtype=np.uint64))
 
 
 def minhash(shingles: np.ndarray) -> np.ndarray:
@@ -125,9 +123,8 @@ def band_keys(least: np.ndarray, threshold: float, scope: int) -> np.ndarray:
     """int64[bands]: one key per band, different between scopes and between bands."""
     bands, rows = band_shape(threshold)
     matrix = least[: bands * rows].reshape(bands, rows)
-    keys = np.full(bands, scope & 0xFFFFFFFFFFFFFFFF, np.uint64) + np.arange(bands, dtype=np.uint64)
-    for row in range(rows):
-        keys = _mix(keys + matrix[:, row])
+    seeds = np.uint64(scope & 0xFFFFFFFFFFFFFFFF) + np.arange(bands, dtype=np.uint64)
+    keys = _mix(seeds + (_mix(matrix) * _functions()[0][:rows]).sum(axis=1, dtype=np.uint64))
     return keys.view(np.int64)
 
 

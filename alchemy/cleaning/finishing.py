@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from alchemy.cleaning.batches import DOCUMENT_ROWS, Batches, tables, without
+from alchemy.cleaning.batches import DOCUMENT_ROWS, Batches, Part, tables, without
 from alchemy.cleaning.boilerplate import strip
 from alchemy.cleaning.chunking import chunk_document
 from alchemy.cleaning.metrics import GENERIC, IDENTITY, document_metrics, metrics_schema
@@ -20,7 +21,7 @@ from alchemy.cleaning.plan import Boilerplate
 from alchemy.cleaning.tokens import chunk_budget, ruler
 from alchemy.types import Document
 
-DOCUMENT = pa.schema([("id", pa.string()), ("document", pa.string())])
+DOCUMENT = pa.schema([("range", pa.int64()), ("id", pa.string()), ("document", pa.string())])
 SUMMARY = pa.schema([("summary", pa.string())])
 
 
@@ -39,10 +40,27 @@ class Finish:
     metrics: Mapping[str, Any]
 
 
-def document_batches(job: Job, removed: np.ndarray, batches: Batches) -> Batches:
-    """Schema PART → DOCUMENT: the documents that stay."""
-    for table in tables(job, "read", DOCUMENT.names, batches):
-        yield from sliced(without(table, removed).select(DOCUMENT.names), DOCUMENT_ROWS)
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges of ids, so that what is stored range by range is stored in the order of ids.
+
+    Attributes:
+        starts: the first id of each range but the first, ascending.
+        marks: what stands for each range, one more than there are starts.
+    """
+
+    starts: Sequence[str]
+    marks: Sequence[int]
+
+
+def document_batches(
+    job: Job, removed: np.ndarray, ranges: Ranges, parts: Iterable[Part]
+) -> Batches:
+    """Parts → DOCUMENT: the documents that stay."""
+    for table in tables(job, "read", ["id", "document"], parts):
+        kept = without(table, removed)
+        marks = [ranges.marks[bisect_right(ranges.starts, i)] for i in kept["id"].to_pylist()]
+        yield from sliced(kept.set_column(0, "range", pa.array(marks, pa.int64())), DOCUMENT_ROWS)
 
 
 def chunk_batches(job: Job, boilerplate: Boilerplate, partition: int, batches: Batches) -> Batches:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from alchemy.cleaning import batches
-from alchemy.cleaning.batches import Batches
+from alchemy.cleaning.batches import Batches, Part
+from alchemy.cleaning.duplicates import find_duplicates
 from alchemy.cleaning.finishing import FinalWriter, Finish, Finisher
 from alchemy.cleaning.parts import Job
 from alchemy.cleaning.plan import (
@@ -25,7 +25,6 @@ from alchemy.cleaning.plan import (
     ReadUnit,
     UnitDone,
     UnitTask,
-    collect_duplicates,
 )
 from alchemy.cleaning.previous import Previous
 from alchemy.cleaning.reading import PLACE_BITS
@@ -53,44 +52,26 @@ class LocalEngine:
 
     def duplicates(self, reading: Reading) -> Duplicates:
         """See `plan.Engine`."""
-        parts = _part_batches(reading)
-        records = _table(batches.record_batches(self._job, parts()), batches.RECORD)
-        versions = _sorted(batches.version_batches, records, "id", "updated", "place")
-        gone = _sorted(
-            batches.copy_batches, _table(versions, batches.VERSION), "exact", "created", "id"
-        )
-        rows = _table(gone, batches.GONE).to_pylist()
-        removed = np.sort(np.array([row["place"] for row in rows], np.int64))
-        bands = _table(batches.band_batches(self._job, removed, parts()), batches.BAND)
-        bands = _shared(bands)
-        found = _table(
-            _sorted(batches.candidate_batches, bands, "band", "created", "id"), batches.CANDIDATE
-        )
-        candidates = np.unique(np.stack([c.to_numpy() for c in found.columns], axis=1), axis=0)
-        pairs = self._verified(candidates, parts()) if len(candidates) else []
-        return collect_duplicates(rows, pairs, len(candidates))
+        parts = reading.parts()
 
-    def _verified(self, candidates: np.ndarray, parts: Batches) -> list[Any]:
-        shingles = _table(
-            batches.shingle_batches(self._job, np.unique(candidates), parts), batches.SHINGLES
-        ).sort_by("place")
-        places = shingles["place"].to_numpy()
-        left, right = (
-            shingles.take(pa.array(np.searchsorted(places, side))) for side in candidates.T
-        )
-        columns = {f"left_{name}": left[name] for name in left.column_names}
-        columns |= {f"right_{name}": right[name] for name in right.column_names}
-        threshold = self._job.settings.cleaning.near_duplicate_jaccard
-        rows = pa.table(columns).to_batches(batches.DOCUMENT_ROWS)
-        return _table(batches.verified_batches(threshold, iter(rows)), batches.PAIR).to_pylist()
+        def shared(step: Callable[[Iterable[Part]], Batches]) -> pa.Table:
+            return _table(batches.shared_keys(step(parts)), batches.KEY)
+
+        def compare(pairs: np.ndarray) -> np.ndarray:
+            units = set((pairs >> PLACE_BITS).ravel().tolist())
+            those = (part for part in parts if part[0] in units)
+            sides = batches.sides(self._job, pairs, those)
+            similar = _table(batches.similarities(sides), batches.SIMILARITY).sort_by("pair")
+            return similar["similarity"].to_numpy()
+
+        return find_duplicates(self._job, reading, shared, compare)
 
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """See `plan.Engine`."""
-        parts = _part_batches(reading)
         index = _table(
             itertools.chain.from_iterable(
                 batches.without(table, removed).to_batches()
-                for table in batches.tables(self._job, "signed", ["id", "line"], parts())
+                for table in batches.tables(self._job, "signed", ["id", "line"], reading.parts())
             ),
             pa.schema([("place", pa.int64()), ("id", pa.string()), ("line", pa.binary(16))]),
         ).sort_by("id")
@@ -116,9 +97,7 @@ class LocalEngine:
         units = set((places >> PLACE_BITS).tolist()) if len(places) else set()
         wanted = (part for part in reading.parts() if part[0] in units)
         found: dict[int, str] = {}
-        rows = ({"unit": unit, "part": key} for unit, key in wanted)
-        incoming = (pa.RecordBatch.from_pylist([row], schema=batches.PART) for row in rows)
-        for table in batches.tables(self._job, "read", ["document"], incoming):
+        for table in batches.tables(self._job, "read", ["document"], wanted):
             table = table.filter(pa.array(np.isin(table["place"].to_numpy(), places)))
             found.update(
                 zip(table["place"].to_pylist(), table["document"].to_pylist(), strict=True)
@@ -131,22 +110,5 @@ def _advance(finished: Iterator[tuple[str, Finish]], identifier: str) -> Finish:
     return next(finish for found, finish in finished if found == identifier)
 
 
-def _part_batches(reading: Reading) -> Callable[[], Batches]:
-    rows = [{"unit": unit, "part": key} for unit, key in reading.parts()]
-    table = pa.Table.from_pylist(rows, batches.PART)
-    return lambda: iter(table.to_batches(batches.ROWS))
-
-
 def _table(incoming: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_batches([batch.cast(schema) for batch in incoming], schema)
-
-
-def _sorted(step: Callable[[Batches], Batches], table: pa.Table, *keys: str) -> Batches:
-    ordered = table.sort_by([(key, "ascending") for key in keys])
-    return step(iter(ordered.to_batches(batches.ROWS)))
-
-
-def _shared(bands: pa.Table) -> pa.Table:
-    """Only bands with several members: the others make no pair."""
-    _, where, counts = np.unique(bands["band"].to_numpy(), return_inverse=True, return_counts=True)
-    return bands.filter(pa.array(counts[where] > 1))

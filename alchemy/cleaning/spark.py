@@ -1,9 +1,9 @@
 """The Spark plan of a wash: which batch function runs where, and what is shuffled between them.
 
 1. read: units → cleaned documents and signatures, in parts (no shuffle)
-2. duplicates: shuffle by id, then by exact digest → versions and copies; shuffle by band →
-   candidate pairs → join with shingles → verified pairs
-3. finish: the documents that stay, range-partitioned and sorted by id → chunks, metrics, parts
+2. duplicates: shuffle of identities → records that share one; shuffle of bands → records that share
+   one; shuffle of candidate pairs' shingles → similarities. What is shuffled are whole numbers.
+3. finish: shuffle of the documents that stay by range of ids, sorted → chunks, metrics, parts
 
 Every step reads the parts of the one before from the lake, so a lost executor costs its own step's
 tasks and never a second reading of the raw data. Only duplicates and counts reach the driver.
@@ -12,23 +12,30 @@ tasks and never a second reading of the raw data. Only duplicates and counts rea
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
-import pickle
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from alchemy.cleaning import batches
-from alchemy.cleaning.batches import Batches
-from alchemy.cleaning.finishing import DOCUMENT, SUMMARY, chunk_batches, document_batches
+from alchemy.cleaning.batches import Batches, Part
+from alchemy.cleaning.duplicates import find_duplicates
+from alchemy.cleaning.finishing import (
+    DOCUMENT,
+    SUMMARY,
+    Ranges,
+    chunk_batches,
+    document_batches,
+)
 from alchemy.cleaning.parts import PART_BYTES, Job
 from alchemy.cleaning.plan import (
     Boilerplate,
@@ -38,22 +45,22 @@ from alchemy.cleaning.plan import (
     ReadUnit,
     UnitDone,
     UnitTask,
-    collect_duplicates,
     total,
 )
-from alchemy.cleaning.reading import read_task
+from alchemy.cleaning.reading import PLACE_BITS, read_task
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stage import Progress
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_TASK = pa.schema([("task", pa.binary())])
-"""Pickled, since only the connectors know the units' class."""
+_T = TypeVar("_T")
 _MARK = "alchemy-error:"
 _REPORT_SECONDS = 2.0
 _ITEMS_PER_TASK = 8
-_SHUFFLE = "spark.sql.shuffle.partitions"
+_SAMPLED_PARTS = 64
+_KEY_BYTES = 256
+"""Of a record's keys in a shuffle."""
 _BATCH_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 
@@ -74,14 +81,11 @@ class SparkEngine:
         spark = self.job.settings.spark
         return spark.executors * spark.executor_cores
 
-    def _partitions(self, text_bytes: int) -> int:
-        """Partitions of a shuffle: a task per core, more for more data, up to the setting."""
-        wanted = max(self._cores, math.ceil(text_bytes / PART_BYTES))
-        return min(self.job.settings.spark.partitions, wanted)
-
-    def _tasks(self, items: int) -> int:
-        """Tasks over independent items: a few per core to even out, each of at most a few items."""
-        return min(items, max(4 * self._cores, math.ceil(items / _ITEMS_PER_TASK)))
+    def _partitions(self, num_bytes: int) -> int:
+        """Partitions of a shuffle: as many as are set, else a few per core and small ones."""
+        return self.job.settings.spark.partitions or max(
+            2 * self._cores, math.ceil(num_bytes / PART_BYTES)
+        )
 
     def _rows_per_batch(self, reading: Reading) -> int:
         """Rows that carry whole texts, at most a part's worth of average ones at a time."""
@@ -92,34 +96,45 @@ class SparkEngine:
         """See `plan.Engine`. One task reads few units, so that a large one holds up no other."""
         if not tasks:
             return []
-        rows = [(pickle.dumps(task),) for task in tasks]
-        frame = self._frame(rows, _TASK).repartition(self._tasks(len(rows)))
         step = functools.partial(_read_tasks, self.job, read_unit)
         with self._reporting("wash.read"):
-            done = self._summaries(self._map(frame, step, SUMMARY))
+            done = self._summaries(self._over(tasks, step, SUMMARY))
         return [UnitDone.from_dict(one) for one in done]
 
     def duplicates(self, reading: Reading) -> Duplicates:
         """See `plan.Engine`."""
-        parts = reading.parts()
-        if not parts:
-            return collect_duplicates([], [], 0)
-        with self._session_option(_SHUFFLE, self._partitions(reading.text_bytes)):
-            rows = self._versions_and_copies(parts)
-            gone = np.sort(np.array([row["place"] for row in rows], np.int64))
-            pairs, candidates = self._near_pairs(reading, gone)
-        return collect_duplicates(rows, pairs, candidates)
+
+        def shared(step: Callable[[Iterable[Part]], Batches]) -> pa.Table:
+            keys = self._over(reading.parts(), step, batches.KEY)
+            partitions = self._partitions(reading.read.total() * _KEY_BYTES)
+            together = keys.repartition(partitions, "key")
+            return self._collected(together, batches.shared_keys, batches.KEY)
+
+        def compare(pairs: np.ndarray) -> np.ndarray:
+            units = set((pairs >> PLACE_BITS).ravel().tolist())
+            those = [part for part in reading.parts() if part[0] in units]
+            step = functools.partial(batches.sides, self.job, pairs)
+            sides = self._over(those, step, batches.SIDE)
+            # a shingle is eight bytes, and a word of a text hardly more
+            size = 2 * len(pairs) * reading.text_bytes // max(1, reading.read.total())
+            together = sides.repartition(self._partitions(size), "pair")
+            with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
+                similar = self._collected(together, batches.similarities, batches.SIMILARITY)
+            return similar.sort_by("pair")["similarity"].to_numpy()
+
+        return find_duplicates(self.job, reading, shared, compare)
 
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """See `plan.Engine`."""
-        parts, partitions = reading.parts(), self._partitions(reading.text_bytes)
+        parts = reading.parts()
         if not parts:
             return Finished([], Counter(), 0, [])
-        step = functools.partial(document_batches, self.job, removed)
+        ranges = self._ranges(parts, self._partitions(reading.text_bytes))
+        step = functools.partial(document_batches, self.job, removed, ranges)
         with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
             frame = (
-                self._map(self._part_frame(parts), step, DOCUMENT)
-                .repartitionByRange(partitions, "id")
+                self._over(parts, step, DOCUMENT)
+                .repartition(len(ranges.marks), "range")
                 .sortWithinPartitions("id")
             )
             chunk = functools.partial(_chunk_partition, self.job, boilerplate)
@@ -132,67 +147,36 @@ class SparkEngine:
             sorted({name for one in done for name in one["metrics"]}),
         )
 
-    def _versions_and_copies(self, parts: Sequence[tuple[int, str]]) -> list[Any]:
-        records = self._map(
-            self._part_frame(parts),
-            functools.partial(batches.record_batches, self.job),
-            batches.RECORD,
-        )
-        versions = self._map(
-            records.repartition("id").sortWithinPartitions("id", "updated", "place"),
-            batches.version_batches,
-            batches.VERSION,
-        )
-        gone = self._map(
-            versions.repartition("exact").sortWithinPartitions("exact", "created", "id"),
-            batches.copy_batches,
-            batches.GONE,
-        )
-        with _typed_errors():
-            return gone.collect()
+    def _ranges(self, parts: Sequence[Part], count: int) -> Ranges:
+        """Ranges of about equal size, each marked by a number that Spark puts in its partition.
 
-    def _near_pairs(self, reading: Reading, removed: np.ndarray) -> tuple[list[Any], int]:
-        parts = reading.parts()
-        bands = self._map(
-            self._part_frame(parts),
-            functools.partial(batches.band_batches, self.job, removed),
-            batches.BAND,
+        Spark's own ranges would run the step before them twice, to sample it.
+        """
+        sample = parts[:: math.ceil(len(parts) / _SAMPLED_PARTS)]
+        ids = sorted(
+            i
+            for table in batches.tables(self.job, "signed", ["id"], sample)
+            for i in table["id"].to_pylist()
         )
-        candidates = self._map(
-            bands.repartition("band").sortWithinPartitions("band", "created", "id"),
-            batches.candidate_batches,
-            batches.CANDIDATE,
-        ).distinct()
-        with _typed_errors():
-            found = candidates.toPandas()
-        if found.empty:
-            return [], 0
-        wanted = np.unique(found.to_numpy())
-        shingles = self._map(
-            self._part_frame(parts),
-            functools.partial(batches.shingle_batches, self.job, wanted),
-            batches.SHINGLES,
-        )
-        left = shingles.toDF(*(f"left_{name}" for name in shingles.columns))
-        right = shingles.toDF(*(f"right_{name}" for name in shingles.columns))
-        pairs = self.spark.createDataFrame(found)
-        joined = pairs.join(left, pairs["left"] == left["left_place"]).join(
-            right, pairs["right"] == right["right_place"]
-        )
-        threshold = self.job.settings.cleaning.near_duplicate_jaccard
-        verified = functools.partial(batches.verified_batches, threshold)
-        with (
-            self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)),
-            _typed_errors(),
-        ):
-            return self._map(joined, verified, batches.PAIR).collect(), len(found)
+        starts = sorted({ids[len(ids) * n // count] for n in range(1, count)}) if ids else []
+        marks: dict[int, int] = {}
+        count = len(starts) + 1
+        numbers = itertools.count(0, 64 * count)
+        while len(marks) < count:
+            first = next(numbers)
+            hashed = self.spark.range(first, first + 64 * count, 1, 1)
+            with _typed_errors():
+                rows = hashed.selectExpr("id", f"pmod(hash(id), {count}) AS partition").collect()
+            marks = {row["partition"]: row["id"] for row in rows} | marks
+        return Ranges(starts, [marks[partition] for partition in range(count)])
 
-    def _part_frame(self, parts: Sequence[tuple[int, str]]) -> DataFrame:
-        frame = self._frame(parts, batches.PART)
-        return frame.repartition(self._tasks(len(parts)))
-
-    def _frame(self, rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> DataFrame:
-        return self.spark.createDataFrame(list(rows), self._spark_schema(schema))
+    def _over(
+        self, items: Sequence[_T], step: Callable[[Iterable[_T]], Batches], schema: pa.Schema
+    ) -> DataFrame:
+        """A step over independent items: a few tasks per core to even out, each of a few items."""
+        tasks = max(4 * self._cores, math.ceil(len(items) / _ITEMS_PER_TASK))
+        numbers = self.spark.range(0, len(items), 1, max(1, min(len(items), tasks)))
+        return self._map(numbers, functools.partial(_step_over, items, step), schema)
 
     def _map(
         self, frame: DataFrame, step: Callable[[Batches], Batches], schema: pa.Schema
@@ -203,6 +187,14 @@ class SparkEngine:
         from pyspark.sql.pandas.types import from_arrow_schema
 
         return from_arrow_schema(schema)
+
+    def _collected(
+        self, frame: DataFrame, step: Callable[[Batches], Batches], schema: pa.Schema
+    ) -> pa.Table:
+        with _typed_errors():
+            return pa.Table.from_pandas(
+                self._map(frame, step, schema).toPandas(), schema, preserve_index=False
+            )
 
     def _summaries(self, frame: DataFrame) -> list[dict[str, Any]]:
         with _typed_errors():
@@ -242,11 +234,17 @@ class SparkEngine:
             thread.join()
 
 
-def _read_tasks(job: Job, read_unit: ReadUnit, incoming: Batches) -> Batches:
-    for batch in incoming:
-        for raw in batch.column("task").to_pylist():
-            done = read_task(job, read_unit, pickle.loads(raw))
-            yield pa.RecordBatch.from_arrays([pa.array([done.to_json()])], schema=SUMMARY)
+def _step_over(
+    items: Sequence[_T], step: Callable[[Iterable[_T]], Batches], numbers: Batches
+) -> Batches:
+    """Run a step over the items with these numbers, in an executor."""
+    yield from step(items[number] for batch in numbers for number in batch.column(0).to_pylist())
+
+
+def _read_tasks(job: Job, read_unit: ReadUnit, tasks: Iterable[UnitTask]) -> Batches:
+    for task in tasks:
+        done = read_task(job, read_unit, task)
+        yield pa.RecordBatch.from_arrays([pa.array([done.to_json()])], schema=SUMMARY)
 
 
 def _chunk_partition(job: Job, boilerplate: Boilerplate, incoming: Batches) -> Batches:

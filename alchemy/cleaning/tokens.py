@@ -44,6 +44,8 @@ _LONGEST_WORD = 100
 """WordPiece takes a longer word, encoded data for example, for one unknown token."""
 _CHARS_PER_TOKEN = 4
 _UNLIMITED = 1 << 20  # transformers writes 10**30 for a tokenizer that names no limit
+_WORD = re.compile(r"[!-/:-@\[-`{-~]|[^\s!-/:-@\[-`{-~]+")
+_CACHED_WORD, _CACHED_WORDS = 32, 1 << 16
 _UPPER_BOUND = re.compile(r"[A-Za-z]+(?![0-9])|[A-Za-z0-9]+|\S")
 
 
@@ -187,21 +189,42 @@ def _model_limit(directory: Path) -> int:
 
 
 def _starts_of(tokenizer: Any) -> TokenStarts:
+    """The ruler of a tokenizer; one that cuts word by word cuts each word once."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
-    def starts(text: str) -> list[int]:
+    def encoded(text: str) -> list[int]:
         found: list[int] = []
-        for begin, end in _segments(text):
-            offsets = tokenizer.encode(text[begin:end], add_special_tokens=False).offsets
-            for start, stop in offsets:
-                if stop - start > _LONGEST_WORD:  # one token here, and many in any other model
-                    found += range(begin + start, begin + stop, _CHARS_PER_TOKEN)
-                elif stop > start:
-                    found.append(begin + start)
+        offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+        for start, stop in offsets:
+            if stop - start > _LONGEST_WORD:  # one token here, and many in any other model
+                found += range(start, stop, _CHARS_PER_TOKEN)
+            elif stop > start:
+                found.append(start)
         return found
 
-    return starts
+    def by_segment(text: str) -> list[int]:
+        return [
+            begin + start for begin, end in _segments(text) for start in encoded(text[begin:end])
+        ]
+
+    cached = lru_cache(maxsize=_CACHED_WORDS)(encoded)
+
+    def by_word(text: str) -> list[int]:
+        found: list[int] = []
+        for match in _WORD.finditer(text):
+            word, begin = match.group(), match.start()
+            cut = cached(word) if len(word) <= _CACHED_WORD else by_segment(word)
+            if len(cut) == 1:
+                found.append(begin + cut[0])
+            else:
+                found += [begin + start for start in cut]
+        return found
+
+    # BERT cuts at white space and punctuation first; others read a word after a space otherwise
+    # than one that stands alone
+    splits_words = type(tokenizer.pre_tokenizer).__name__ == "BertPreTokenizer"
+    return by_word if splits_words else by_segment
 
 
 def _segments(text: str) -> list[tuple[int, int]]:

@@ -37,6 +37,8 @@ _INLINE = re.compile(
     r"|\\(?P<escaped>[{}\[\]*_+!|~^?-])"
     r"|(?<!\S)\((?P<icon>[/x!])\)(?!\S)",
 )
+# what every form of `_INLINE` holds: most running text has none of it and needs no closer look
+_MARKED = re.compile(r"[\[{!^~\\]|\?\?|://|(?<!\w)[*_]|(?<![^\s(|])[-+]|\([/x!]\)")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,31});")
 _KINDS: dict[str, Literal["strong", "emphasis", "deleted"]] = {
     "strong": "strong",
@@ -49,6 +51,8 @@ _ICONS = {"/": "✓", "x": "✗", "!": "⚠"}
 
 def parse_inline(text: str) -> Inline:
     """Spans of running text in wiki markup."""
+    if _MARKED.search(text) is None:
+        return (Span(_unescaped(text)),) if text else ()
     text = _DROPPED.sub("", text)
     if "{" in text:  # Jira Cloud braces the marks that stand inside a word
         text = _BRACED_CODE.sub(r"{{\1}}", text)

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from alchemy.cleaning import batches, finishing, stage
-from alchemy.cleaning.batches import Batches
+from alchemy.cleaning.batches import Batches, Part
+from alchemy.cleaning.duplicates import find_duplicates
 from alchemy.cleaning.local import LocalEngine
 from alchemy.cleaning.parts import Job
 from alchemy.cleaning.plan import (
@@ -29,7 +30,6 @@ from alchemy.cleaning.plan import (
     ReadUnit,
     UnitDone,
     UnitTask,
-    collect_duplicates,
     total,
 )
 from alchemy.cleaning.reading import read_task
@@ -98,63 +98,41 @@ class DividedEngine:
         size = self.random.choice([1, 3, 1000])
         return [row for batch in step(iter(table.to_batches(size))) for row in batch.to_pylist()]
 
-    def spread(
-        self, step: Any, rows: list[dict], schema: pa.Schema, key: str | None = None
-    ) -> list:
-        """Run a step over partitions, by hash of `key` or at random."""
-        shuffled = self.random.sample(rows, len(rows))
+    def over(self, parts: Sequence[Part], step: Callable[[Iterable[Part]], Batches]) -> list[dict]:
+        """Run a step over parts divided at random."""
+        divided: list[list[Part]] = [[] for _ in range(self.partitions)]
+        for part in parts:
+            self.random.choice(divided).append(part)
+        batched = (batch for some in divided for batch in step(iter(some)))
+        return [row for batch in batched for row in batch.to_pylist()]
+
+    def together(self, step: Any, rows: list[dict], schema: pa.Schema, key: str) -> list[dict]:
+        """Run a step over partitions by hash of `key`, in which rows lie in any order."""
         divided: list[list[dict]] = [[] for _ in range(self.partitions)]
-        for row in shuffled:
-            where = hash(row[key]) if key else self.random.randrange(self.partitions)
-            divided[where % self.partitions].append(row)
+        for row in self.random.sample(rows, len(rows)):
+            divided[hash(row[key]) % self.partitions].append(row)
         return [row for part in divided for row in self.rows(step, part, schema)]
-
-    def sorted_by(self, step: Any, rows: list[dict], schema: pa.Schema, *keys: str) -> list:
-        def sort_first(incoming: Batches) -> Batches:
-            table = pa.Table.from_batches(incoming, schema)
-            table = table.sort_by([(key, "ascending") for key in keys])
-            return step(iter(table.to_batches(self.random.choice([1, 2, 1000]))))
-
-        return self.spread(sort_first, rows, schema, keys[0])
 
     def read(self, tasks: Sequence[UnitTask], read_unit: ReadUnit) -> Iterable[UnitDone]:
         return read_here(self.job, read_unit, self.random.sample(list(tasks), len(tasks)))
 
     def duplicates(self, reading: Reading) -> Duplicates:
-        parts = [{"unit": unit, "part": key} for unit, key in reading.parts()]
-        bind = functools.partial
-        records = self.spread(bind(batches.record_batches, self.job), parts, batches.PART)
-        versions = self.sorted_by(
-            batches.version_batches, records, batches.RECORD, "id", "updated", "place"
-        )
-        gone = self.sorted_by(
-            batches.copy_batches, versions, batches.VERSION, "exact", "created", "id"
-        )
-        places = np.sort(np.array([row["place"] for row in gone], np.int64))
-        bands = self.spread(bind(batches.band_batches, self.job, places), parts, batches.PART)
-        found = self.sorted_by(
-            batches.candidate_batches, bands, batches.BAND, "band", "created", "id"
-        )
-        found = [dict(pair) for pair in {tuple(row.items()) for row in found}]
-        wanted = np.unique(np.array([place for row in found for place in row.values()], np.int64))
-        step = bind(batches.shingle_batches, self.job, wanted)
-        shingles = {row["place"]: row for row in self.spread(step, parts, batches.PART)}
-        joined = [
-            {f"left_{k}": v for k, v in shingles[row["left"]].items()}
-            | {f"right_{k}": v for k, v in shingles[row["right"]].items()}
-            for row in found
-        ]
-        schema = pa.schema(
-            [(f"{side}_{f.name}", f.type) for side in ("left", "right") for f in batches.SHINGLES]
-        )
-        threshold = self.job.settings.cleaning.near_duplicate_jaccard
-        pairs = self.spread(bind(batches.verified_batches, threshold), joined, schema)
-        return collect_duplicates(gone, pairs, len(found))
+        def shared(step: Callable[[Iterable[Part]], Batches]) -> pa.Table:
+            keys = self.over(reading.parts(), step)
+            rows = self.together(batches.shared_keys, keys, batches.KEY, "key")
+            return pa.Table.from_pylist(rows, batches.KEY)
+
+        def compare(pairs: np.ndarray) -> np.ndarray:
+            sides = self.over(reading.parts(), functools.partial(batches.sides, self.job, pairs))
+            rows = self.together(batches.similarities, sides, batches.SIDE, "pair")
+            return np.array([row["similarity"] for row in sorted(rows, key=lambda r: r["pair"])])
+
+        return find_duplicates(self.job, reading, shared, compare)
 
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
-        parts = [{"unit": unit, "part": key} for unit, key in reading.parts()]
-        step = functools.partial(finishing.document_batches, self.job, removed)
-        rows = sorted(self.spread(step, parts, batches.PART), key=lambda row: row["id"])
+        everything = finishing.Ranges([], [7])
+        step = functools.partial(finishing.document_batches, self.job, removed, everything)
+        rows = sorted(self.over(reading.parts(), step), key=lambda row: row["id"])
         cuts = sorted(self.random.choices(range(len(rows) + 1), k=self.partitions - 1))
         done = []
         for number, (a, b) in enumerate(zip([0, *cuts], [*cuts, len(rows)], strict=True)):
