@@ -106,6 +106,7 @@ def configuration(settings: SparkSettings, scratch: Path) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",  # compiling the plans takes longer than they do
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.python.daemon.module": "actors.spark_daemon",
         # one thread per Python worker: the executors' cores are what runs side by side
         "spark.executorEnv.OMP_NUM_THREADS": "1",
         "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _MARK = "alchemy-error:"
 _REPORT_SECONDS = 2.0
-_ITEMS_PER_TASK = 8
+_UNITS_PER_TASK = 4
 _SAMPLED_PARTS = 64
 _KEY_BYTES = 256
 """Of a record's keys in a shuffle."""
@@ -82,10 +82,11 @@ class SparkEngine:
         return spark.executors * spark.executor_cores
 
     def _partitions(self, num_bytes: int) -> int:
-        """Partitions of a shuffle: as many as are set, else a few per core and small ones."""
-        return self.job.settings.spark.partitions or max(
-            2 * self._cores, math.ceil(num_bytes / PART_BYTES)
-        )
+        """Partitions of a shuffle: as many as are set, else one per core, or small ones."""
+        return self.job.settings.spark.partitions or self._tasks(num_bytes)
+
+    def _tasks(self, num_bytes: int) -> int:
+        return max(self._cores, math.ceil(num_bytes / PART_BYTES))
 
     def _rows_per_batch(self, reading: Reading) -> int:
         """Rows that carry whole texts, at most a part's worth of average ones at a time."""
@@ -93,28 +94,29 @@ class SparkEngine:
         return max(1, min(batches.DOCUMENT_ROWS, PART_BYTES // average))
 
     def read(self, tasks: Sequence[UnitTask], read_unit: ReadUnit) -> Iterable[UnitDone]:
-        """See `plan.Engine`. One task reads few units, so that a large one holds up no other."""
+        """See `plan.Engine`. A few units a task: little is lost with it, and none waits for long."""
         if not tasks:
             return []
         step = functools.partial(_read_tasks, self.job, read_unit)
         with self._reporting("wash.read"):
-            done = self._summaries(self._over(tasks, step, SUMMARY))
+            count = max(4 * self._cores, math.ceil(len(tasks) / _UNITS_PER_TASK))
+            done = self._summaries(self._over(tasks, step, SUMMARY, count))
         return [UnitDone.from_dict(one) for one in done]
 
     def duplicates(self, reading: Reading) -> Duplicates:
         """See `plan.Engine`."""
 
         def shared(step: Callable[[Iterable[Part]], Batches]) -> pa.Table:
-            keys = self._over(reading.parts(), step, batches.KEY)
-            partitions = self._partitions(reading.read.total() * _KEY_BYTES)
-            together = keys.repartition(partitions, "key")
+            size = reading.read.total() * _KEY_BYTES
+            keys = self._over(reading.parts(), step, batches.KEY, self._tasks(size))
+            together = keys.repartition(self._partitions(size), "key")
             return self._collected(together, batches.shared_keys, batches.KEY)
 
         def compare(pairs: np.ndarray) -> np.ndarray:
             units = set((pairs >> PLACE_BITS).ravel().tolist())
             those = [part for part in reading.parts() if part[0] in units]
             step = functools.partial(batches.sides, self.job, pairs)
-            sides = self._over(those, step, batches.SIDE)
+            sides = self._over(those, step, batches.SIDE, self._tasks(reading.text_bytes))
             # a shingle is eight bytes, and a word of a text hardly more
             size = 2 * len(pairs) * reading.text_bytes // max(1, reading.read.total())
             together = sides.repartition(self._partitions(size), "pair")
@@ -133,7 +135,7 @@ class SparkEngine:
         step = functools.partial(document_batches, self.job, removed, ranges)
         with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
             frame = (
-                self._over(parts, step, DOCUMENT)
+                self._over(parts, step, DOCUMENT, self._tasks(reading.text_bytes))
                 .repartition(len(ranges.marks), "range")
                 .sortWithinPartitions("id")
             )
@@ -171,10 +173,13 @@ class SparkEngine:
         return Ranges(starts, [marks[partition] for partition in range(count)])
 
     def _over(
-        self, items: Sequence[_T], step: Callable[[Iterable[_T]], Batches], schema: pa.Schema
+        self,
+        items: Sequence[_T],
+        step: Callable[[Iterable[_T]], Batches],
+        schema: pa.Schema,
+        tasks: int,
     ) -> DataFrame:
-        """A step over independent items: a few tasks per core to even out, each of a few items."""
-        tasks = max(4 * self._cores, math.ceil(len(items) / _ITEMS_PER_TASK))
+        """A step over independent items."""
         numbers = self.spark.range(0, len(items), 1, max(1, min(len(items), tasks)))
         return self._map(numbers, functools.partial(_step_over, items, step), schema)
 

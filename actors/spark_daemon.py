@@ -1,0 +1,21 @@
+"""Spark's Python daemon with everything loaded that the steps of a wash need.
+
+Spark forks an executor's Python workers from it, and collects garbage after every task. Loaded here,
+modules are read once and shared by the workers; frozen, no collection walks through them, which
+costs more than a small task does.
+"""
+
+from __future__ import annotations
+
+import gc
+
+from pyspark import daemon
+from pyspark.sql.pandas import serializers  # noqa: F401  (what a worker imports for Arrow)
+
+from alchemy.cleaning import spark  # noqa: F401
+from alchemy.connectors import registry  # noqa: F401
+
+if __name__ == "__main__":
+    gc.collect()
+    gc.freeze()
+    daemon.manager()
