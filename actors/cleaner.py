@@ -27,7 +27,7 @@ _SESSIONS = 3
 """Spark sessions in a wash: what was read before one died is not read again."""
 _INLINE_TASKS = 2
 """So few units are read here sooner than in workers that must start first."""
-_READERS = 2
+_LEAST_READERS = 2
 
 
 @ray.remote
@@ -82,12 +82,13 @@ def open_engine(context: StageContext, order: Order) -> Iterator[Engine]:
 
 
 def read_on_ray(job: Job, read_unit: ReadUnit, tasks: Sequence[UnitTask]) -> Iterable[UnitDone]:
-    """Read units here when they are few, else spread over Ray tasks."""
+    """Read units here when they are few, else spread over Ray tasks, half as many as CPUs."""
     from alchemy.cleaning.reading import read_task
 
     if len(tasks) <= _INLINE_TASKS:
         return [read_task(job, read_unit, task) for task in tasks]
-    shares = [tasks[reader::_READERS] for reader in range(_READERS)]
+    readers = max(_LEAST_READERS, int(ray.cluster_resources().get("CPU", 0)) // 2)
+    shares = [tasks[reader::readers] for reader in range(min(readers, len(tasks)))]
     try:
         done = ray.get([_read_share.remote(job, read_unit, share) for share in shares])
     except RayError as error:

@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import bench_clean_engines
-from bench_clean_engines import MARK, RUNNERS
+from bench_clean_engines import RUNNERS
+from bench_clean_report import MARK
 
 FILE_MB = 8
 
