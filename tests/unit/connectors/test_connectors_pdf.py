@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -332,15 +334,81 @@ def test_a_damaged_file_never_raises(make_company, changes):
     assert len(company.outcomes()) == 1
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_a_stream_that_inflates_without_bound_is_quarantined(company, layers):
+def with_stream(data: bytes, filters: str) -> bytes:
+    """A page whose content is this stream."""
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources 5 0 R>>",
+        b"<</Filter[%s]/Length %d>>\nstream\n%s\nendstream" % (filters.encode(), len(data), data),
+        b"<</Font<</F1<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>",
+    ]
+    raw, places = b"%PDF-1.4\n", []
+    for number, one in enumerate(objects, 1):
+        places.append(len(raw))
+        raw += b"%d 0 obj\n%s\nendobj\n" % (number, one)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"trailer\n<</Root 1 0 R/Size 6>>\nstartxref\n%d\n%%%%EOF" % len(raw)
+    return raw + b"xref\n0 6\n0000000000 65535 f \n" + table + end
+
+
+def lzw_of_zeros() -> bytes:
+    """Longer and longer runs of zeros, each named by one code, until the table is full."""
+    bits = f"{256:09b}{0:09b}"
+    for code in range(258, 4096):
+        width = 9 + sum(code >= limit for limit in (511, 1023, 2047))
+        bits += f"{code:0{width}b}"
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+BOMBS = {
+    "/FlateDecode": zlib.compress(b"\0" * 50_000_000, 9),
+    "/FlateDecode/FlateDecode": zlib.compress(zlib.compress(b"\0" * 50_000_000, 9), 9),
+    "/LZWDecode": lzw_of_zeros(),
+    "/RunLengthDecode": b"\x81\0" * 20_000,
+    "/ASCIIHexDecode/RunLengthDecode": (b"\x81\0" * 20_000).hex().encode() + b">",
+    "/RunLengthDecode/RunLengthDecode": b"\x81\x81" * 8_000,
+}
+
+
+@pytest.mark.parametrize("filters", BOMBS)
+def test_a_stream_that_unpacks_without_bound_is_quarantined(company, filters):
     company.settings = Settings(cleaning=CleaningSettings(max_record_bytes=100_000))
-    data = b"\0" * 50_000_000
-    for _ in range(layers):
-        data = zlib.compress(data, 9)
-    bomb = b"\n9 0 obj\n<</Filter/FlateDecode>>\nstream\n" + data + b"\nendstream\nendobj\n"
-    company.put(KEY, report().done().replace(b"\nxref", bomb + b"\nxref", 1))
-    assert company.quarantined() == [("file", "a stream inflates to more than 800000 bytes")]
+    company.put(KEY, with_stream(BOMBS[filters], filters))
+    assert company.quarantined() == [("file", "its streams unpack to more than 800000 bytes")]
+
+
+def test_streams_of_every_filter_are_still_read(company):
+    text = b"BT /F1 12 Tf 60 700 Td (Readable words) Tj ET"
+    runs = bytes([len(text) - 1]) + text + b"\x80"
+    packed = {
+        "/FlateDecode": zlib.compress(text),
+        "/RunLengthDecode": runs,
+        "/ASCIIHexDecode/RunLengthDecode": runs.hex().encode() + b">",
+        "/FlateDecode/RunLengthDecode": zlib.compress(runs),
+    }
+    for number, (filters, data) in enumerate(packed.items()):
+        company.put(f"raw/documents/{number}.pdf", with_stream(data, filters))
+    assert [document.text for document in company.documents()] == ["Readable words"] * 4
+
+
+def test_a_file_that_takes_too_long_is_quarantined_and_the_next_one_is_read(company):
+    company.settings = Settings(cleaning=CleaningSettings(pdf_timeout_s=3))
+    endless = zlib.compress(b"1 0 0 1 0 0 cm " * 10_000_000, 9)
+    company.put("raw/documents/a.pdf", with_stream(endless, "/FlateDecode"))
+    company.put("raw/documents/b.pdf", report().done())
+    started = time.monotonic()
+    found = company.outcomes()
+    assert time.monotonic() - started < 30
+    assert [type(one).__name__ for one in found] == ["Quarantined", "Document"]
+    assert found[0].reason == ("it takes longer to read than cleaning.pdf_timeout_s (3 seconds)")
+
+
+def test_a_file_is_read_in_a_thread_as_well(company):
+    company.put(KEY, report().done())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(company.document).result().title == "Risk report"
 
 
 def test_more_text_than_a_record_may_have_is_quarantined(company):
