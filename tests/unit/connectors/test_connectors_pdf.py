@@ -266,12 +266,105 @@ def test_two_columns_are_read_one_after_the_other(company):
     for x, side in ((60, "first"), (320, "second")):
         paper.y = top
         for word in words:
-            paper.line(f"The {side} column says {word} in this line", x=x)
+            start = "The" if word == "alpha" else "and the"
+            paper.line(f"{start} {side} column says {word} in this line", x=x)
     company.put(KEY, paper.done())
     heading, left, right = company.document().text.split("\n\n")
     assert heading == "# On reading order"
     assert [w for w in left.split() if w in words] == words
     assert (left.count("second"), right.count("first")) == (0, 0)
+
+
+def aligned(paper: Paper, places: tuple[float, ...], *rows: tuple[str, ...]) -> None:
+    """Cells that begin at the given places, line by line; an empty row is space."""
+    for row in rows:
+        paper.canvas.setFont("Helvetica", 10)
+        for x, cell in zip(places, row, strict=False):
+            paper.canvas.drawString(x, paper.y, cell)
+        paper.gap(12.5 if row else 6)
+
+
+def table_of(company) -> list[str]:
+    return [line for line in company.document().text.split("\n") if line.startswith("|")]
+
+
+def test_words_in_aligned_columns_are_a_table(company):
+    paper = report()
+    aligned(
+        paper, (60, 180, 300),
+        ("Name", "Role", "City"), ("Ada", "Programmer", "London"),
+        ("Grace", "Rear admiral", "New York"), ("Edsger", "", "Austin"),
+    )  # fmt: skip
+    paper.gap()
+    prose(paper)
+    company.put(KEY, paper.done())
+    whole = " ".join(PROSE)
+    assert company.document().text == (
+        f"# Risk report\n\n{whole}\n\n| Name | Role | City |\n| --- | --- | --- |\n"
+        "| Ada | Programmer | London |\n| Grace | Rear admiral | New York |\n"
+        f"| Edsger |  | Austin |\n\n{whole}"
+    )
+
+
+def test_cells_of_several_lines_are_whole(company):
+    paper = report()
+    rows = [("Role", "Duty"), ("Owner", "answers for the risk"), ("", "and reports it"), ("Team", "keeps it"),
+            ("Board", "decides what is"), ("", "to be done")]  # fmt: skip
+    aligned(paper, (60, 180), *rows)
+    company.put(KEY, paper.done())
+    assert table_of(company) == [
+        "| Role | Duty |", "| --- | --- |", "| Owner | answers for the risk and reports it |",
+        "| Team | keeps it |", "| Board | decides what is to be done |",
+    ]  # fmt: skip
+
+
+def test_rows_set_apart_are_told_from_prose_in_columns(company):
+    paper = report()
+    for item in "abcdefg":
+        aligned(
+            paper, (60, 300),
+            (f"Records of office {item} that", "Encrypted before they leave"),
+            ("hold names of people", "the network of the company"), (),
+        )  # fmt: skip
+    company.put(KEY, paper.done())
+    assert table_of(company)[2:] == [
+        f"| Records of office {item} that hold names of people "
+        "| Encrypted before they leave the network of the company |"
+        for item in "abcdefg"
+    ]
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+@pytest.mark.parametrize("lines", [5, 12])
+def test_prose_in_columns_is_never_a_table(company, columns, lines):
+    start = "Each risk has one owner who"
+    rest = (
+        "reports what was done since",
+        "the last meeting, and then",
+        "what remains to be done is",
+    )
+    texts = [[start, *(rest[n % 3] for n in range(lines - 2)), "said."] for _ in range(columns)]
+    paper = Paper()
+    aligned(paper, (60, 230, 400), *zip(*texts, strict=True))
+    company.put(KEY, paper.done())
+    text = company.document().text
+    assert "|" not in text
+    assert text.replace("\n\n", " ") == " ".join(" ".join(column) for column in texts)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("1.", "Keep the door shut"), ("2.", "Wear a badge"), ("3.", "Report what is lost")],
+        [("\u2022", "Keep the door shut"), ("\u2022", "Wear a badge"), ("\u2022", "Report it")],
+        [("Place, date", "Signature"), ("________", "________")],
+    ],
+)
+def test_lists_and_single_lines_are_no_tables(company, rows):
+    paper = report()
+    aligned(paper, (60, 180), *rows)
+    company.put(KEY, paper.done())
+    assert table_of(company) == []
 
 
 # --- what is no readable PDF ----------------------------------------------------------------------
