@@ -428,3 +428,21 @@ def test_what_a_page_is_used_with_is_not_its_text():
         "<button>Send</button></form></body></html>"
     )
     assert to_markdown(parse_html(page)) == "# Taps\n\nA tap listens."
+
+
+def test_the_header_of_an_asciidoc_document_gives_its_attributes_to_all_of_it():
+    source = """// licence
+= Guide to {product}
+Ann Lee <ann@example.org>
+v1.0, 2020-01-01
+:product: Spring XD
+:toc:
+
+== About {product}
+
+Press kbd:[Ctrl+C] in {product}, not `{other}` {other}.
+"""
+    assert to_markdown(parse_asciidoc(source)) == (
+        "# Guide to Spring XD\n\nAnn Lee <ann@example.org> v1.0, 2020-01-01\n\n"
+        "## About Spring XD\n\nPress Ctrl+C in Spring XD, not `{other}` {other}."
+    )
