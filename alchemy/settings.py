@@ -144,6 +144,8 @@ class CleaningSettings(_Section):
     near_duplicate_jaccard: float = Field(default=0.85, gt=0, le=1)
     max_record_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """A longer record goes to quarantine instead of into memory."""
+    pdf_timeout_s: float = Field(default=120.0, gt=0)
+    """A PDF that takes longer to read goes to quarantine; usual ones take some seconds."""
     filters: FilterSettings = FilterSettings()
     boilerplate: BoilerplateSettings = BoilerplateSettings()
     ner: NerSettings = NerSettings()

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from alchemy.cleaning.pii import Numbering, rewritten, strings
@@ -185,8 +186,10 @@ class _Spacy:
             ) from error
         self._labels = frozenset(settings.labels)
         try:
+            directory = Path(settings.model).expanduser()
             self._model: Any = spacy.load(
-                settings.model, exclude=["parser", "lemmatizer", "textcat"]
+                directory if directory.is_dir() else settings.model,
+                exclude=["parser", "lemmatizer", "textcat"],
             )
             known = {label for _, labels in self._model.pipe_labels.items() for label in labels}
         except Exception as error:
@@ -254,8 +257,6 @@ class _HuggingFace:
 
 
 def _as_model(settings: NerSettings) -> Any:
-    from pathlib import Path
-
     from alchemy.config import ModelSettings
 
     place = "model_path" if Path(settings.model).expanduser().is_dir() else "model_id"

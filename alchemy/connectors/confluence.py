@@ -1,4 +1,4 @@
-"""Wiki pages: Confluence REST JSON with storage-format bodies, and the flat form."""
+"""Wiki pages: Confluence REST JSON with storage-format bodies, space exports, and the flat form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from alchemy.config import Settings
 from alchemy.connectors.adf import parse_adf
 from alchemy.connectors.blocks import to_markdown
 from alchemy.connectors.confluence_access import readers
+from alchemy.connectors.confluence_export import export_items
 from alchemy.connectors.fields import (
     BadRecord,
     as_object,
@@ -36,6 +37,7 @@ from alchemy.connectors.records import (
     parsed,
     web_address,
 )
+from alchemy.connectors.wiki_markup import parse_wiki
 from alchemy.connectors.xhtml import parse_storage
 from alchemy.protocols import Lake
 from alchemy.types import Document
@@ -54,7 +56,20 @@ def read_json_lines(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[O
 
 def read_json(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
     """A REST response (`results`), one page, or a list of pages."""
-    items = (item for item, _ in json_items(lake, unit, settings, _CONTAINERS))
+    items = [item for item, _ in json_items(lake, unit, settings, _CONTAINERS)]
+    pages = {
+        str(page["id"]): page
+        for page in (item.value for item in items)
+        if isinstance(page, dict) and isinstance(page.get("id"), str | int)
+    }
+    return build_documents(
+        unit, items, lambda value: _page(unit, settings, _placed(as_object(value), pages))
+    )
+
+
+def read_export(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
+    """A space as Confluence itself exports it: `entities.xml`, alone or in its zip."""
+    items = export_items(lake, unit, settings)
     return build_documents(unit, items, lambda value: _page(unit, settings, value))
 
 
@@ -62,7 +77,21 @@ READERS: dict[str, Reader] = {
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
     ".json": read_json,
+    ".xml": read_export,
+    ".zip": read_export,
 }
+
+
+def _placed(record: Mapping[str, Any], pages: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The record with the pages above it, where it names its parent only and that is in its file."""
+    above: dict[str, Mapping[str, Any]] = {}
+    parent = record.get("parentId")
+    while str(parent) in pages and str(parent) not in above:
+        above[str(parent)] = pages[str(parent)]
+        parent = pages[str(parent)].get("parentId")
+    if record.get("ancestors") is not None or not above:
+        return record
+    return {**record, "ancestors": [*above.values()][::-1]}
 
 
 def _page(unit: RawUnit, settings: Settings, value: Any) -> Document:
@@ -154,6 +183,10 @@ def _body(record: Mapping[str, Any]) -> str:
         content = get_object(forms, name)
         if content:
             return to_markdown(parse_storage(get_text(content, "value") or ""))
+    if wiki := get_object(forms, "wiki"):
+        return to_markdown(parse_wiki(get_text(wiki, "value") or ""))
+    if plain := get_object(forms, "plain"):
+        return get_text(plain, "value") or ""
     adf = get_object(forms, "atlas_doc_format").get("value")
     if adf is not None:
         return to_markdown(parse_adf(parsed(adf) if isinstance(adf, str) else adf))
@@ -197,7 +230,10 @@ def _ancestors(record: Mapping[str, Any]) -> list[str] | None:
     ancestors = get_list(record, "ancestors")
     if ancestors is None:
         return None
-    titles = (get_text(as_object(a, "an ancestor"), "title") for a in ancestors)
+    titles = (
+        above if isinstance(above, str) else get_text(as_object(above, "an ancestor"), "title")
+        for above in ancestors
+    )
     return [clean_line(title) for title in titles if title]
 
 

@@ -27,6 +27,8 @@ def readers(record: Mapping[str, Any]) -> list[str] | None:
     """
     found = _restricted(record)
     for ancestor in get_list(record, "ancestors") or ():
+        if isinstance(ancestor, str):  # a title alone
+            continue
         above = _restricted(as_object(ancestor, "an ancestor"))
         if above is not None:
             found = above if found is None else [group for group in found if group in above]

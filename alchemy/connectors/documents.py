@@ -18,7 +18,7 @@ from alchemy.connectors.blocks import to_markdown
 from alchemy.connectors.content import Content, utc
 from alchemy.connectors.encodings import decode
 from alchemy.connectors.fields import BadRecord, clean_line, normalise, outside_fences, text_metrics
-from alchemy.connectors.pdf import read_pdf
+from alchemy.connectors.pdf_process import read_pdf
 from alchemy.connectors.records import (
     Item,
     Outcome,
@@ -138,7 +138,6 @@ _PARSERS: dict[tuple[str, ...], _Parser] = {
     (".adoc", ".asciidoc", ".asc"): _asciidoc,
     (".html", ".htm", ".xhtml"): _html,
     (".txt", ".text"): _plain,
-    (".pdf",): read_pdf,
     (".docx", ".docm"): read_docx,
     (".pptx", ".pptm"): read_pptx,
     (".xlsx", ".xlsm"): read_xlsx,
@@ -147,8 +146,17 @@ _PARSERS: dict[tuple[str, ...], _Parser] = {
     (".xls", ".xlt"): partial(_old_format, "the Excel 97 format", ".xlsx"),
 }
 
+
+def _read_pdf(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
+    parse = partial(read_pdf, timeout_s=settings.cleaning.pdf_timeout_s)
+    return _read(parse, lake, unit, settings)
+
+
 READERS: dict[str, Reader] = {
-    suffix: partial(_read, parse) for suffixes, parse in _PARSERS.items() for suffix in suffixes
+    **{
+        suffix: partial(_read, parse) for suffixes, parse in _PARSERS.items() for suffix in suffixes
+    },
+    ".pdf": _read_pdf,
 }
 
 

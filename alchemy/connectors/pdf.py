@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -14,9 +13,6 @@ from alchemy.connectors.fields import BadRecord, clean_line
 from alchemy.connectors.pdf_layout import page_texts, study
 from alchemy.connectors.pdf_lines import PageLines, page_lines
 
-_STREAM = re.compile(rb"\bstream\r?\n")
-_INFLATED_RATIO = 8
-_STEP, _PIECE = 1 << 16, 1 << 20
 _TAIL = 2048
 _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+-])(\d\d)'?(\d\d)?|Z)?")
 _NO_TITLE = re.compile(
@@ -26,75 +22,43 @@ _NO_TITLE = re.compile(
 _UNMAPPED = re.compile(r"\(cid:\d+\)|\ufffd")
 
 
-def read_pdf(raw: bytes, max_bytes: int) -> Content:
-    """The document of a PDF; its pages are divided by `PAGE_BREAK`.
-
-    Args:
-        max_bytes: the largest text; one stream of the file may inflate to 8 times as much.
+def parse_pdf(raw: bytes, max_bytes: int) -> Content:
+    """The document of a PDF, without a limit of time: see `pdf_process.read_pdf`.
 
     Raises:
-        BadRecord: no PDF, damaged, encrypted, too large, or nothing but pictures.
+        BadRecord: damaged, encrypted, too large, or nothing but pictures.
+        MemoryError: it needs more than this process may have.
     """
     import pdfplumber
     from pdfminer.pdfdocument import PDFPasswordIncorrect
 
-    _check_whole(raw)
-    _check_streams(raw, _INFLATED_RATIO * max_bytes)
     try:
         with pdfplumber.open(io.BytesIO(raw)) as pdf:
             metadata = dict(pdf.metadata or {})
             pages = list(_pages(pdf, max_bytes))
-    except BadRecord:
-        raise
     except Exception as error:
-        cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+        cause = _cause(error)
         if isinstance(cause, PDFPasswordIncorrect):
             raise BadRecord("encrypted: a password is needed to read it") from error
         raise BadRecord(f"not readable as PDF ({type(cause).__name__})") from error
     return _content(pages, metadata)
 
 
-def _check_whole(raw: bytes) -> None:
+def _cause(error: Exception) -> Exception:
+    """What was raised below the library's own wrapping; a limit that was reached is raised again."""
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    if isinstance(cause, BadRecord | MemoryError):
+        raise cause
+    return cause
+
+
+def check_whole(raw: bytes) -> None:
+    """Refuse what is no PDF or was cut off."""
     if b"%PDF-" not in raw[:1024]:
         raise BadRecord("not a PDF file: it has no PDF header")
     # the parser would search a truncated file for what is left of it, and say nothing
     if b"%%EOF" not in raw.rstrip(b"\0")[-_TAIL:]:
         raise BadRecord("truncated: the end of the PDF is missing")
-
-
-def _check_streams(raw: bytes, limit: int) -> None:
-    """Refuse a file with a stream that inflates without bound; the parser inflates them whole."""
-    for match in _STREAM.finditer(raw):
-        data: bytes | memoryview = memoryview(raw)[match.end() :]
-        for _ in range(2):  # a bomb may be packed twice
-            head, size = _inflated(data, limit)
-            if size > limit:
-                raise BadRecord(f"a stream inflates to more than {limit} bytes")
-            data = head
-            if not head:
-                break
-
-
-def _inflated(data: bytes | memoryview, limit: int) -> tuple[bytes, int]:
-    """The start of the inflated data and its size, counted no further than `limit`."""
-    if len(data) < 2 or data[0] & 0x0F != 8 or (data[0] << 8 | data[1]) % 31:
-        return b"", 0  # not a zlib stream
-    inflate = zlib.decompressobj()
-    head, tail, size, at = b"", b"", 0, 0
-    try:
-        while not inflate.eof and size <= limit:
-            if not tail:  # in steps, since what follows the stream would be copied every time
-                tail = bytes(data[at : at + _STEP])
-                at += _STEP
-                if not tail:
-                    break
-            piece = inflate.decompress(tail, _PIECE)
-            tail = inflate.unconsumed_tail
-            head = head or piece
-            size += len(piece)
-    except zlib.error:
-        pass
-    return head, size
 
 
 def _pages(pdf: Any, max_bytes: int) -> Iterator[PageLines]:
@@ -110,9 +74,8 @@ def _pages(pdf: Any, max_bytes: int) -> Iterator[PageLines]:
         try:
             found = page_lines(page)
         except Exception as error:
-            raise BadRecord(
-                f"page {page.page_number} is not readable ({type(error).__name__})"
-            ) from error
+            cause = type(_cause(error)).__name__
+            raise BadRecord(f"page {page.page_number} is not readable ({cause})") from error
         page.close()
         size += sum(len(line.text) for line in found.lines)
         size += sum(len(cell) for table in found.tables for row in table.rows for cell in row)

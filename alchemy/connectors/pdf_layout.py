@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from alchemy.connectors.blocks import Block, Heading, Paragraph, Table, to_markdown, words
+from alchemy.connectors.pdf_aligned import find_aligned, goes_on
 from alchemy.connectors.pdf_lines import Line, PageLines, Rule, Ruled
 from alchemy.connectors.pdf_tables import find_tables, is_value
 
@@ -174,8 +175,26 @@ def _gutter(items: Sequence[_Item]) -> float | None:
         # prose on both sides; tables have gutters as well
         lines = [item for item in items if isinstance(item, Line)]
         if all(_is_prose([_cut(line, at, side) for line in lines]) for side in (0, 1)):
-            return at
+            return None if _is_one_table(lines, at) else at
     return None
+
+
+def _is_one_table(lines: Sequence[Line], gutter: float) -> bool:
+    """Whether most of what stands side by side are the rows of tables, whose cells may be sentences.
+
+    Where both sides go on from line to line, rows must be set apart: they are prose otherwise.
+    """
+    sides = [[part for line in lines if (part := _cut(line, gutter, side))] for side in (0, 1)]
+    prose = all(goes_on([line.text for line in side]) for side in sides)
+    side_by_side = [line.x0 < gutter < line.x1 for line in lines]
+    rows = [
+        at
+        for found in find_aligned(lines)
+        if found.rows and (found.apart or not prose)
+        for at in range(found.start, found.end)
+        if side_by_side[at]
+    ]
+    return len(rows) > (0.8 if prose else 0.5) * sum(side_by_side)
 
 
 def _is_prose(lines: Sequence[Line | None]) -> bool:
@@ -207,10 +226,10 @@ def _blocks(items: Sequence[_Item], rules: Sequence[Rule], layout: Layout) -> li
     def close() -> None:
         at = 0
         for start, end, table in find_tables(run, rules):
-            blocks.extend(_prose(run[at:start], layout))
+            blocks.extend(_aligned(run[at:start], layout))
             blocks.append(table)
             at = end
-        blocks.extend(_prose(run[at:], layout))
+        blocks.extend(_aligned(run[at:], layout))
         run.clear()
 
     for item in items:
@@ -218,15 +237,32 @@ def _blocks(items: Sequence[_Item], rules: Sequence[Rule], layout: Layout) -> li
             run.append(item)
         else:
             close()
-            rows = tuple(
-                tuple(
-                    words(_joined(cell.split("\n"), layout.vocabulary, cell=True)) for cell in row
-                )
-                for row in item.rows
-            )
-            blocks.append(Table(rows, header=True))
+            blocks.append(_table(item.rows, True, layout))
     close()
     return blocks
+
+
+def _table(rows: Sequence[Sequence[str]], header: bool, layout: Layout) -> Table:
+    cells = (
+        tuple(words(_joined(cell.split("\n"), layout.vocabulary, cell=True)) for cell in row)
+        for row in rows
+    )
+    return Table(tuple(cells), header=header)
+
+
+def _aligned(lines: Sequence[Line], layout: Layout) -> list[Block]:
+    """Prose with the tables of words in it; prose in columns is read one after the other."""
+    blocks: list[Block] = []
+    at = 0
+    for found in find_aligned(lines):
+        blocks += _prose(lines[at : found.start], layout)
+        if found.rows:
+            blocks.append(_table(found.rows, found.header, layout))
+        else:
+            for column in found.columns:
+                _append(blocks, _prose(column, layout))
+        at = found.end
+    return blocks + _prose(lines[at:], layout)
 
 
 def _prose(lines: Sequence[Line], layout: Layout) -> list[Block]:

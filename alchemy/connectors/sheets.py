@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -18,6 +18,9 @@ TABLE_ROWS = 50
 """A longer range becomes several tables with the same header, so that each can be read alone."""
 
 _UNPACKED_RATIO = 8
+_MERGED = re.compile(
+    rb"""<(?:\w+:)?mergeCell\s[^>]*?ref=["']([A-Z]{1,3}\d{1,7}:[A-Z]{1,3}\d{1,7})["']"""
+)
 _NO_VALUE = re.compile(rb"(?:</f>|<f[^>]*/>)\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>")
 
 
@@ -37,7 +40,7 @@ def read_xlsx(raw: bytes, max_bytes: int) -> Content:
             blocks: list[Block] = []
             budget = max_bytes
             for sheet in book.worksheets:
-                rows, used = _rows(sheet, budget)
+                rows, used = _rows(sheet, budget, _merged(raw, sheet))
                 budget -= used
                 if rows:
                     blocks.append(Heading(2, words(clean_line(sheet.title))))
@@ -54,8 +57,29 @@ def read_xlsx(raw: bytes, max_bytes: int) -> Content:
     )
 
 
-def _rows(sheet: Any, budget: int) -> tuple[list[list[str]], int]:
+def _merged(raw: bytes, sheet: Any) -> dict[int, list[tuple[int, int]]]:
+    """First row → first column and last row of each cell that reaches over several rows.
+
+    Sheets that are read row by row do not offer it: it stands after the rows.
+    """
+    from openpyxl.utils import range_boundaries
+
+    found: dict[int, list[tuple[int, int]]] = {}
+    with zipfile.ZipFile(io.BytesIO(raw)) as package:
+        part = package.read(sheet._worksheet_path.lstrip("/"))
+    for match in _MERGED.finditer(part):
+        column, first, _, last = range_boundaries(match[1].decode("ascii"))
+        if column and first and last and last > first:
+            found.setdefault(first, []).append((column - 1, last))
+    return found
+
+
+def _rows(
+    sheet: Any, budget: int, merged: Mapping[int, Sequence[tuple[int, int]]]
+) -> tuple[list[list[str]], int]:
     """Rows with content, and their size in bytes and cells together.
+
+    A cell that reaches over several rows belongs to each of them, so that a row can be read alone.
 
     Raises:
         BadRecord: the size goes over the budget.
@@ -63,8 +87,16 @@ def _rows(sheet: Any, budget: int) -> tuple[list[list[str]], int]:
     sheet.reset_dimensions()  # what the file says about its size may be wrong
     rows: list[list[str]] = []
     size = 0
-    for row in sheet.iter_rows(values_only=True):
-        cells = [_text(value) for value in row]
+    reaching: dict[int, tuple[str, int]] = {}
+    for number, row in enumerate(sheet.iter_rows(), 1):
+        cells = [_shown(cell) for cell in row]
+        if any(cells):
+            for column, (text, last) in reaching.items():
+                if number <= last and column < len(cells):
+                    cells[column] = cells[column] or text
+        for column, last in merged.get(number, ()):
+            if column < len(cells):
+                reaching[column] = (cells[column], last)
         size += 1 + len(cells) + sum(map(len, cells))
         if size > budget:
             raise BadRecord("it has more cells than fit cleaning.max_record_bytes")
@@ -88,6 +120,13 @@ def _tables(rows: Sequence[Sequence[str]]) -> Iterator[Block]:
     header, body = table[0], table[1:]
     for at in range(0, max(len(body), 1), TABLE_ROWS):
         yield Table((header, *body[at : at + TABLE_ROWS]), header=True)
+
+
+def _shown(cell: Any) -> str:
+    value = cell.value
+    if type(value) in (int, float) and "%" in (cell.number_format or ""):
+        return f"{round(100 * value, 10):.12g}%"
+    return _text(value)
 
 
 def _text(value: Any) -> str:

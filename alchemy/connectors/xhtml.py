@@ -35,10 +35,12 @@ from alchemy.connectors.xhtml_tree import (
 _PLAIN = ("text", "strong", "emphasis")
 _IGNORED = {
     *("script", "style", "head", "template", "svg"),
+    # what a page is used with, not what it says
+    *("nav", "noscript", "button", "select", "textarea", "datalist", "input"),
     *("ac:parameter", "ac:placeholder", "ac:adf-attribute", "ac:task-id", "ac:task-uuid"),
 }
 _CONTAINERS = {
-    *("html", "body", "div", "section", "article", "main", "header", "footer", "nav", "aside"),
+    *("html", "body", "div", "section", "article", "main", "header", "footer", "aside"),
     *("figure", "figcaption", "address", "form", "fieldset", "details", "summary", "center"),
     *("ac:layout", "ac:layout-section", "ac:layout-cell", "ac:rich-text-body", "root"),
     *("ac:adf-extension", "ac:adf-content", "ac:adf-fallback"),

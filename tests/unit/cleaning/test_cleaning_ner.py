@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,7 @@ def test_an_engine_that_cannot_be_used_stops_the_run_before_it_starts(
     model: Path, changes: dict[str, object], code: ErrorCode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(AlchemyError) as caught:
         ner.check(settings(model, **changes))
     assert caught.value.code is code

@@ -200,3 +200,31 @@ def test_blog_post_with_comments_children_and_versions(company):
     }  # fmt: skip
     numbers = ("versions", "child_pages", "attachments", "comment_count")
     assert [document.metrics[name] for name in numbers] == [4.0, 3.0, 1.0, 1.0]
+
+
+def test_pages_that_name_their_parent_only_are_placed_below_the_pages_of_their_file(company):
+    body = {"storage": {"value": "<p>x</p>"}}
+    company.put_json(
+        "raw/confluence/pages.json",
+        {
+            "results": [
+                {"id": "3", "title": "Leaf", "parentId": "2", "body": body},
+                {"id": "2", "title": "Branch", "parentId": "1", "body": body,
+                 "restrictions": _restriction(("it",))},
+                {"id": "1", "title": "Root", "parentId": None, "body": body},
+                {"id": "5", "title": "Loop", "parentId": "5", "body": body},
+            ]
+        },
+    )  # fmt: skip
+    found = {document.title: document for document in company.documents()}
+    assert found["Leaf"].extra["ancestors"] == ["Root", "Branch"]
+    assert found["Leaf"].acl == ("it",)
+    assert found["Root"].extra.get("ancestors") is None
+
+
+def test_a_flat_page_may_name_the_pages_above_it_by_title(company):
+    company.put_lines(
+        "raw/confluence/p.jsonl",
+        {"title": "T", "space": "S", "body": "x", "ancestors": ["Home", " Guide "]},
+    )
+    assert company.document().extra["ancestors"] == ["Home", "Guide"]

@@ -418,3 +418,31 @@ def test_storage_construct_becomes(body, markdown):
 def test_table_that_claims_more_cells_than_memory_holds_keeps_its_own():
     cells = '<td colspan="60000" rowspan="60000">w</td>' * 3
     assert _page(f"<table><tr>{cells}</tr></table>").split("\n")[2] == "| w | w | w |"
+
+
+def test_what_a_page_is_used_with_is_not_its_text():
+    page = (
+        "<html><body><nav><ul><li><a href='/'>Home</a></li></ul></nav><h1>Taps</h1>"
+        "<noscript>Enable scripts</noscript><p>A tap <script>track()</script>listens.</p>"
+        "<form><select><option>One</option></select><textarea>type</textarea>"
+        "<button>Send</button></form></body></html>"
+    )
+    assert to_markdown(parse_html(page)) == "# Taps\n\nA tap listens."
+
+
+def test_the_header_of_an_asciidoc_document_gives_its_attributes_to_all_of_it():
+    source = """// licence
+= Guide to {product}
+Ann Lee <ann@example.org>
+v1.0, 2020-01-01
+:product: Spring XD
+:toc:
+
+== About {product}
+
+Press kbd:[Ctrl+C] in {product}, not `{other}` {other}.
+"""
+    assert to_markdown(parse_asciidoc(source)) == (
+        "# Guide to Spring XD\n\nAnn Lee <ann@example.org> v1.0, 2020-01-01\n\n"
+        "## About Spring XD\n\nPress Ctrl+C in Spring XD, not `{other}` {other}."
+    )

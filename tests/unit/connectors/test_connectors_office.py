@@ -226,6 +226,26 @@ def test_sheets_are_sections_with_their_used_range(company):
     )
 
 
+def test_merged_cells_belong_to_each_of_their_rows_and_percentages_are_shown(company):
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in (
+        ["Team", "Name", "Share"],
+        ["Core", "Ada", 0.256],
+        [None, "Grace", 0.07],
+        ["Web", "Tim", 1],
+    ):
+        sheet.append(row)
+    sheet.merge_cells("A2:A3")
+    sheet.merge_cells("A6:B1048576")
+    for row in (2, 3, 4):
+        sheet.cell(row, 3).number_format = "0.00%"
+    company.put("raw/documents/a.xlsx", saved(book))
+    assert company.document().text.split("\n")[4:] == [
+        "| Core | Ada | 25.6% |", "| Core | Grace | 7% |", "| Web | Tim | 100% |",
+    ]  # fmt: skip
+
+
 def test_long_sheets_repeat_their_header_and_lose_no_row(company):
     book = openpyxl.Workbook()
     book.active.append(["Number", "Square"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -264,12 +266,105 @@ def test_two_columns_are_read_one_after_the_other(company):
     for x, side in ((60, "first"), (320, "second")):
         paper.y = top
         for word in words:
-            paper.line(f"The {side} column says {word} in this line", x=x)
+            start = "The" if word == "alpha" else "and the"
+            paper.line(f"{start} {side} column says {word} in this line", x=x)
     company.put(KEY, paper.done())
     heading, left, right = company.document().text.split("\n\n")
     assert heading == "# On reading order"
     assert [w for w in left.split() if w in words] == words
     assert (left.count("second"), right.count("first")) == (0, 0)
+
+
+def aligned(paper: Paper, places: tuple[float, ...], *rows: tuple[str, ...]) -> None:
+    """Cells that begin at the given places, line by line; an empty row is space."""
+    for row in rows:
+        paper.canvas.setFont("Helvetica", 10)
+        for x, cell in zip(places, row, strict=False):
+            paper.canvas.drawString(x, paper.y, cell)
+        paper.gap(12.5 if row else 6)
+
+
+def table_of(company) -> list[str]:
+    return [line for line in company.document().text.split("\n") if line.startswith("|")]
+
+
+def test_words_in_aligned_columns_are_a_table(company):
+    paper = report()
+    aligned(
+        paper, (60, 180, 300),
+        ("Name", "Role", "City"), ("Ada", "Programmer", "London"),
+        ("Grace", "Rear admiral", "New York"), ("Edsger", "", "Austin"),
+    )  # fmt: skip
+    paper.gap()
+    prose(paper)
+    company.put(KEY, paper.done())
+    whole = " ".join(PROSE)
+    assert company.document().text == (
+        f"# Risk report\n\n{whole}\n\n| Name | Role | City |\n| --- | --- | --- |\n"
+        "| Ada | Programmer | London |\n| Grace | Rear admiral | New York |\n"
+        f"| Edsger |  | Austin |\n\n{whole}"
+    )
+
+
+def test_cells_of_several_lines_are_whole(company):
+    paper = report()
+    rows = [("Role", "Duty"), ("Owner", "answers for the risk"), ("", "and reports it"), ("Team", "keeps it"),
+            ("Board", "decides what is"), ("", "to be done")]  # fmt: skip
+    aligned(paper, (60, 180), *rows)
+    company.put(KEY, paper.done())
+    assert table_of(company) == [
+        "| Role | Duty |", "| --- | --- |", "| Owner | answers for the risk and reports it |",
+        "| Team | keeps it |", "| Board | decides what is to be done |",
+    ]  # fmt: skip
+
+
+def test_rows_set_apart_are_told_from_prose_in_columns(company):
+    paper = report()
+    for item in "abcdefg":
+        aligned(
+            paper, (60, 300),
+            (f"Records of office {item} that", "Encrypted before they leave"),
+            ("hold names of people", "the network of the company"), (),
+        )  # fmt: skip
+    company.put(KEY, paper.done())
+    assert table_of(company)[2:] == [
+        f"| Records of office {item} that hold names of people "
+        "| Encrypted before they leave the network of the company |"
+        for item in "abcdefg"
+    ]
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+@pytest.mark.parametrize("lines", [5, 12])
+def test_prose_in_columns_is_never_a_table(company, columns, lines):
+    start = "Each risk has one owner who"
+    rest = (
+        "reports what was done since",
+        "the last meeting, and then",
+        "what remains to be done is",
+    )
+    texts = [[start, *(rest[n % 3] for n in range(lines - 2)), "said."] for _ in range(columns)]
+    paper = Paper()
+    aligned(paper, (60, 230, 400), *zip(*texts, strict=True))
+    company.put(KEY, paper.done())
+    text = company.document().text
+    assert "|" not in text
+    assert text.replace("\n\n", " ") == " ".join(" ".join(column) for column in texts)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("1.", "Keep the door shut"), ("2.", "Wear a badge"), ("3.", "Report what is lost")],
+        [("\u2022", "Keep the door shut"), ("\u2022", "Wear a badge"), ("\u2022", "Report it")],
+        [("Place, date", "Signature"), ("________", "________")],
+    ],
+)
+def test_lists_and_single_lines_are_no_tables(company, rows):
+    paper = report()
+    aligned(paper, (60, 180), *rows)
+    company.put(KEY, paper.done())
+    assert table_of(company) == []
 
 
 # --- what is no readable PDF ----------------------------------------------------------------------
@@ -332,15 +427,81 @@ def test_a_damaged_file_never_raises(make_company, changes):
     assert len(company.outcomes()) == 1
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_a_stream_that_inflates_without_bound_is_quarantined(company, layers):
+def with_stream(data: bytes, filters: str) -> bytes:
+    """A page whose content is this stream."""
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources 5 0 R>>",
+        b"<</Filter[%s]/Length %d>>\nstream\n%s\nendstream" % (filters.encode(), len(data), data),
+        b"<</Font<</F1<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>",
+    ]
+    raw, places = b"%PDF-1.4\n", []
+    for number, one in enumerate(objects, 1):
+        places.append(len(raw))
+        raw += b"%d 0 obj\n%s\nendobj\n" % (number, one)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = b"trailer\n<</Root 1 0 R/Size 6>>\nstartxref\n%d\n%%%%EOF" % len(raw)
+    return raw + b"xref\n0 6\n0000000000 65535 f \n" + table + end
+
+
+def lzw_of_zeros() -> bytes:
+    """Longer and longer runs of zeros, each named by one code, until the table is full."""
+    bits = f"{256:09b}{0:09b}"
+    for code in range(258, 4096):
+        width = 9 + sum(code >= limit for limit in (511, 1023, 2047))
+        bits += f"{code:0{width}b}"
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+BOMBS = {
+    "/FlateDecode": zlib.compress(b"\0" * 50_000_000, 9),
+    "/FlateDecode/FlateDecode": zlib.compress(zlib.compress(b"\0" * 50_000_000, 9), 9),
+    "/LZWDecode": lzw_of_zeros(),
+    "/RunLengthDecode": b"\x81\0" * 20_000,
+    "/ASCIIHexDecode/RunLengthDecode": (b"\x81\0" * 20_000).hex().encode() + b">",
+    "/RunLengthDecode/RunLengthDecode": b"\x81\x81" * 8_000,
+}
+
+
+@pytest.mark.parametrize("filters", BOMBS)
+def test_a_stream_that_unpacks_without_bound_is_quarantined(company, filters):
     company.settings = Settings(cleaning=CleaningSettings(max_record_bytes=100_000))
-    data = b"\0" * 50_000_000
-    for _ in range(layers):
-        data = zlib.compress(data, 9)
-    bomb = b"\n9 0 obj\n<</Filter/FlateDecode>>\nstream\n" + data + b"\nendstream\nendobj\n"
-    company.put(KEY, report().done().replace(b"\nxref", bomb + b"\nxref", 1))
-    assert company.quarantined() == [("file", "a stream inflates to more than 800000 bytes")]
+    company.put(KEY, with_stream(BOMBS[filters], filters))
+    assert company.quarantined() == [("file", "its streams unpack to more than 800000 bytes")]
+
+
+def test_streams_of_every_filter_are_still_read(company):
+    text = b"BT /F1 12 Tf 60 700 Td (Readable words) Tj ET"
+    runs = bytes([len(text) - 1]) + text + b"\x80"
+    packed = {
+        "/FlateDecode": zlib.compress(text),
+        "/RunLengthDecode": runs,
+        "/ASCIIHexDecode/RunLengthDecode": runs.hex().encode() + b">",
+        "/FlateDecode/RunLengthDecode": zlib.compress(runs),
+    }
+    for number, (filters, data) in enumerate(packed.items()):
+        company.put(f"raw/documents/{number}.pdf", with_stream(data, filters))
+    assert [document.text for document in company.documents()] == ["Readable words"] * 4
+
+
+def test_a_file_that_takes_too_long_is_quarantined_and_the_next_one_is_read(company):
+    company.settings = Settings(cleaning=CleaningSettings(pdf_timeout_s=3))
+    endless = zlib.compress(b"1 0 0 1 0 0 cm " * 10_000_000, 9)
+    company.put("raw/documents/a.pdf", with_stream(endless, "/FlateDecode"))
+    company.put("raw/documents/b.pdf", report().done())
+    started = time.monotonic()
+    found = company.outcomes()
+    assert time.monotonic() - started < 30
+    assert [type(one).__name__ for one in found] == ["Quarantined", "Document"]
+    assert found[0].reason == ("it takes longer to read than cleaning.pdf_timeout_s (3 seconds)")
+
+
+def test_a_file_is_read_in_a_thread_as_well(company):
+    company.put(KEY, report().done())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(company.document).result().title == "Risk report"
 
 
 def test_more_text_than_a_record_may_have_is_quarantined(company):
