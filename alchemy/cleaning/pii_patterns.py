@@ -1,7 +1,5 @@
-"""The patterns that find candidates for redaction, each with what must occur for it to be tried.
+"""The patterns that find candidates for credentials, as `pii_finders` reads them.
 
-Most texts hold none of the literals of most patterns, and looking for a literal is a hundred times
-cheaper than a regular expression: so each pattern has its triggers, and runs only where one occurs.
 A pattern begins with a literal or a character set wherever it can, before any look-around: the
 engine then skips most of the text. What a candidate reads ahead is bounded, so that no text takes
 more than linear time. Everything is matched in ASCII mode, because a Chinese character beside a
@@ -11,9 +9,6 @@ number is not part of it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-
-from alchemy.cleaning.pii_shapes import OTHER_SHAPES, SHAPE, SHAPE_LITERALS
 
 BARE_CHARS = 512
 """Bounds what one candidate reads ahead, and so the time for a hostile text."""
@@ -61,7 +56,6 @@ _SEPARATOR = rf"""(?:
   | (?<=[码碼令牌钥鑰])(?=[A-Za-z0-9])
 )"""
 
-_LATIN = "A-Za-z0-9À-ÖØ-öø-ɏ"
 _USER_PASSWORD = r"[\"']?(?P<{}>[^\s:\"'/]+:[^\s\"']+)"
 
 
@@ -70,7 +64,7 @@ def _option(commands: str, option: str, group: str) -> str:
     return rf"(?:{commands})\b[^\n|;]{{0,300}}?\s{option}[\"']?(?P<{group}>[^\s\"'|;]+)"
 
 
-PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+CREDENTIALS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "pem",
         ("-----begin ", "private-lines:"),
@@ -119,9 +113,10 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "flag",
         (
-            *"curl mysql mariadb pass redis-cli docker podman ldap keytool jarsigner sqlcmd".split(),
-            *"openssl mongo sudo 7z smbclient lftp wget mosquitto helm securestring".split(),
-            *("net user ", "bcp ", "zip ", "az login", "oc login", "login "),
+            *"curl mysql mariadb sshpass redis-cli helm ldap keytool jarsigner sqlcmd bcp".split(),
+            *"mosquitto_ zip 7z mongo pass: smbclient rpcclient lftp htpasswd requirepass".split(),
+            *("docker login", "podman login", "az login", "oc login", "net ", "echo ", "login"),
+            "convertto-securestring",
         ),
         "|".join(
             (
@@ -157,7 +152,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "arguments",  # of calls that take a user and a password in this order
-        ("credential", "auth", "getconnection", "login"),
+        ("credential", "basic", "auth", "getconnection", "login"),
         rf"""(?:[Cc]redentials?(?:\.\w+)?|[Bb]asic_?[Aa]uth|\bauth\s*=\s*|[Ll]ogin)\s*\(\s*
             (?:{_QUOTE}[^"'\n]{{0,128}}{_QUOTE}|[\w.]{{1,64}})\s*,\s*[bru]?(?P<args_q>{_QUOTE})(?P<args_v>[^"'\n]{{1,{BARE_CHARS}}}?)(?P=args_q)
         |getConnection\(\s*[^,\n]{{1,256}},\s*[^,\n]{{1,128}},\s*(?P<conn_q>{_QUOTE})(?P<conn_v>[^"'\n]{{1,{BARE_CHARS}}}?)(?P=conn_q)""",
@@ -198,135 +193,7 @@ PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
           | {_QUOTE}?(?P<assign_bare>[^\s"'`<>“”]{{1,{BARE_CHARS}}})
         )""",
     ),
-    (
-        "email",
-        ("@", "%40"),
-        rf"""[{_LATIN}](?<![{_LATIN}].)[{_LATIN}._%+'-]{{0,255}}(?:@|%40)
-        (?:(?:[{_LATIN}](?:[{_LATIN}-]{{0,62}})\.)+[A-Za-z]{{2,24}}(?![A-Za-z0-9])
-          |\[[0-9A-Fa-f.:]{{3,}}\]
-          |[\u4e00-\u9fff]{{1,32}}\.(?:公司|中国|网络|广告|在线|中文网|网址|香港|台湾))""",
-    ),
-    (
-        "iban",
-        (),
-        r"[A-Z](?<![A-Za-z0-9].)[A-Z]\d\d(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])",
-    ),
-    (
-        "passport",
-        ("passport", "护照", "身份证"),
-        r"(?:(?i:passport)|护照|身份证)(?i:[ ]?(?:no\.?|number|\#|号码|号))?[ \t]*[:=是为]?[ \t]*(?P<passport_v>\d{15}(?!\d)|\d{17}[\dXx]|[A-Z]{1,2}\d{7,8}|\d{9})(?![A-Za-z0-9])",
-    ),
-    (
-        "ssn_named",
-        ("ssn", "social security"),
-        r"""[Ss](?i:sn|ocial[ ]security)(?i:[ ](?:number|no\.?))?\\*["']?[ \t]*[:\#=]?[ \t]*\\*["']?
-         (?P<ssn_v>\d{3}[- ]?\d\d[- ]?\d{4})(?![A-Za-z0-9_])""",
-    ),
-    (
-        "ipv6",
-        (":",),
-        r"""[0-9A-Fa-f:](?:(?<![A-Za-z0-9_:.].)|(?<=[^\W0-9a-fA-F_]:.)|(?<=[Vv]6:.))
-        (?:(?<=:):(?:[0-9A-Fa-f]{1,4}:){0,7}|[0-9A-Fa-f]{0,3}:(?:[0-9A-Fa-f]{0,4}:){1,7})
-        (?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4})(?:%(?:25)?[A-Za-z0-9][A-Za-z0-9_-]*(?:\.\d+)?)?(?![A-Za-z0-9_:])""",
-    ),
-    ("shape", SHAPE_LITERALS, SHAPE),
-    *((f"shape{number}", *other) for number, other in enumerate(OTHER_SHAPES)),
-    # what follows is tried only in texts with a run of seven digits and separators
-    (
-        "phone",
-        (),
-        r"""[+(\d](?<![A-Za-z0-9_.+].)(?:
-            (?<=\+)[\d(][\d()./ -]{6,24}(?<=\d)
-          | (?<=\()(?:\d{3}\)[ ]?\d{3}[ .-]\d{4}|0\d{2,3}\)[ -]?\d{3,4}[ -]?\d{4}|\+?\d{1,3}\)[ -]?\d[\d -]{6,12}\d)
-            (?![A-Za-z0-9_])
-          | (?<=0)0[1-9]\d{0,2}[ -][\d(][\d(). -]{5,22}(?<=\d)
-          | (?<=1)[ .-]\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?![A-Za-z0-9_-]|\.\d)
-          | (?<=\d)\d\d-\d{3}-\d{4}(?![A-Za-z0-9_-]|\.\d)
-          | (?<=[2-9])\d\d[ .]\d{3}[ .-]\d{4}(?![A-Za-z0-9_-]|\.\d)
-          | (?<=1)[3-9]\d[ -]?\d{4}[ -]?\d{4}(?![A-Za-z0-9_-]|\.\d)
-          | (?<=8)6[ -]1[3-9]\d[ -]?\d{4}[ -]?\d{4}(?![A-Za-z0-9_-]|\.\d)
-          | (?<=0)(?:\d{2,3}-(?:\d{7,8}|\d{3,4}-\d{4})(?:-\d{1,6})?|\d{2,4}[ ]\d{3,4}[ ]\d{3,4}|\d{2,3}[ ]\d{7,8})
-            (?![A-Za-z0-9_-]|\.\d)
-        )""",
-    ),
-    (
-        "digits",
-        (),
-        r"""[1-8](?<![A-Za-z0-9_].)(?<!\d\..)(?:
-            \d{16}[\dXx] | \d{3}(?:[ \n.-]\d{4}){3}(?:[ -]?\d{3})? | \d{3}[ \n-]\d{6}[ \n-]\d{4,5} | \d{12,18}
-        )(?![A-Za-z0-9_]|\.\d)""",
-    ),
-    ("ssn", ("-",), r"\d(?<![A-Za-z0-9_.-].)\d\d-\d\d-\d{4}(?![A-Za-z0-9_]|-\d)"),
-    (
-        "dialled",
-        (
-            *"phone tel mobile cell fax whatsapp call dial contact sms".split(),
-            *"电话 電話 手机 手機 座机 传真 热线 致电 拨打 联系方式".split(),
-        ),
-        r"""(?:[PpTtMmCcFfDdSs](?<![A-Za-z].)(?i:hone|el|elephone|obile|ell|ax|all|ontact|ial|ms)|[Ww]hats[Aa]pp
-          |电话|電話|手机|手機|座机|传真|热线|致电|拨打|联系方式)
-        (?i:\.|[ _]?(?:no\.?|number|\#|号码|号|me|us|at))?\\*["']?[ \t]*[:=是为]?[ \t]*\\*["']?
-        (?P<dialled_v>\+?[\d(][\d ()./-]{5,18}\d)(?![A-Za-z0-9_])""",
-    ),
-    ("ipv4", (".",), r"\d(?<![A-Za-z0-9_.].)\d{0,2}(?:\.\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)"),
-    ("ipv4_name", ("ip-",), r"ip-(?:\d{1,3}-){3}\d{1,3}(?![A-Za-z0-9_])"),
 )
-
-_NUMERIC = frozenset({"phone", "digits", "ssn", "dialled", "ipv4_name", "iban"})
-_SEVEN_DIGITS = re.compile(r"\d(?:[ .()/\n-]{0,3}[\dA-Z]){6}", re.ASCII)
-_FOUR_NUMBERS = re.compile(r"\d\.\d{1,3}\.\d{1,3}\.\d", re.ASCII)
-_TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Finder:
-    """One kind of candidate.
-
-    Attributes:
-        triggers: one of these must occur in the text (any, when empty).
-        exact: the triggers' case counts.
-    """
-
-    name: str
-    triggers: tuple[str, ...]
-    exact: bool
-    pattern: re.Pattern[str]
-
-
-FINDERS = tuple(
-    Finder(
-        name,
-        triggers,
-        name.startswith("shape"),
-        re.compile(pattern, re.ASCII | (0 if name.startswith("shape") else re.VERBOSE)),
-    )
-    for name, triggers, pattern in PATTERNS
-)
-
-
-def finders(text: str) -> list[Finder]:
-    """The finders worth trying on a text, in order of precedence."""
-    lower = text.lower()
-    hopeless: set[str] = set()
-    if not _SEVEN_DIGITS.search(text):
-        hopeless |= _NUMERIC
-    if not _TWO_COLONS.search(text):
-        hopeless.add("ipv6")
-    if not _FOUR_NUMBERS.search(text):
-        hopeless.add("ipv4")
-    found: list[Finder] = []
-    for finder in FINDERS:
-        if finder.name in hopeless:
-            continue
-        inside = text if finder.exact else lower
-        for trigger in finder.triggers:
-            if trigger in inside:
-                found.append(finder)
-                break
-        else:
-            if not finder.triggers:
-                found.append(finder)
-    return found
 
 
 STRONG_KEYWORD = re.compile(

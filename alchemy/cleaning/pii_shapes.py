@@ -99,8 +99,6 @@ OTHER_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
 )
 
-SHAPE_LITERALS = tuple(_PREFIXES)
-
 
 def _shape() -> str:
     """One alternation, in groups by first character, those with the same rest together."""

@@ -50,7 +50,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ((" @ ",), rf"(?<=\w)[ ]@[ ](?=[\w-]+(?:\.[\w-]+)*\.{_TLD})", "@"),
     (("@\n",), r"(?<=\w)@\n[ \t>]*(?=\w)", "@"),
     (("\n@",), r"(?<=\w)\n[ \t>]*@(?=\w)", "@"),
-    (("\n",), r"(?<=\d)\n(?=\d{3}[ .-]\d)", " "),  # a telephone number
+    (("\n",), r"\n(?<=\d\n)(?=\d{3}[ .-]\d)", " "),  # a telephone number
 )
 Joint: TypeAlias = tuple[tuple[str, ...], re.Pattern[str], str]
 """Literals of which one must occur, the pattern, and what stands for it."""
@@ -102,7 +102,14 @@ class View:
 
 def joint_rules(text: str) -> list[Joint]:
     """The joints that can occur in a text or any part of it."""
-    return [rule for rule in _COMPILED if any(literal in text for literal in rule[0])]
+    found: list[Joint] = []
+    for rule in _COMPILED:
+        for literal in rule[0]:  # a generator costs more than most of the looks
+            if literal in text:
+                if rule[1].search(text):
+                    found.append(rule)
+                break
+    return found
 
 
 def views(text: str, rules: list[Joint]) -> Iterator[View]:
