@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alchemy.cleaning.pii_finders import Finder, Search, finders
-from alchemy.cleaning.pii_judges import KINDS, is_stand_in, judge, looks_secret
+from alchemy.cleaning.pii_judges import judge
+from alchemy.cleaning.pii_looks import KINDS, NAMES_SECRET, is_stand_in, looks_secret
 from alchemy.cleaning.pii_numbers import Span
-from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD
+from alchemy.cleaning.pii_patterns import STRONG_KEYWORD
 from alchemy.cleaning.pii_tables import column_secrets
 from alchemy.cleaning.pii_views import Joint, joint_rules, views
 from alchemy.errors import AlchemyError, ErrorCode
@@ -39,7 +40,6 @@ _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SWEEP_CHARS = range(6, 201)
 _SWEPT = 256
 _LEAST_NUMBER = 10**9  # a card, a telephone
-_KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _HARMLESS_KEYS = frozenset("user username name type host port url id key".split())
 """What stands beside a secret under a key such as `credentials`."""
 
@@ -302,7 +302,7 @@ def _names_secret(key: str, item: Any) -> bool:
     """Whether a key's value is a secret; a weak keyword needs a value that looks like one."""
     if STRONG_KEYWORD.search(key):
         return True
-    if not _KEYWORD.search(key) or isinstance(item, int | float):
+    if not NAMES_SECRET.search(key) or isinstance(item, int | float):
         return False
     return not isinstance(item, str) or looks_secret(item)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from alchemy.cleaning.pii_judges import is_stand_in, looks_secret
+from alchemy.cleaning.pii_looks import is_stand_in, looks_secret
 from alchemy.cleaning.pii_numbers import Span
 from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD
 
