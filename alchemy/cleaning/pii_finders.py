@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from alchemy.cleaning.pii_commands import COMMANDS
 from alchemy.cleaning.pii_patterns import CREDENTIALS
 from alchemy.cleaning.pii_personal import ADDRESSES, NUMBERS
 from alchemy.cleaning.pii_shapes import OTHER_SHAPES, SHAPE
@@ -21,6 +22,8 @@ Search = Callable[[int], re.Match[str] | None]
 _REACH = {
     "assign": 13,
     "flag": 0,
+    "command": 0,
+    "call": 0,
     "arguments": 0,
     "dialled": 0,
     "bearer": 0,
@@ -89,6 +92,7 @@ FINDERS = tuple(
         _REACH.get(name),
     )
     for name, triggers, pattern in (
+        *COMMANDS,
         *CREDENTIALS,
         *ADDRESSES,
         ("shape", (), SHAPE),
@@ -100,11 +104,21 @@ FINDERS = tuple(
 _SEVEN_DIGITS = re.compile(r"\d(?:[ .()/\n-]{0,3}[\dA-Z]){6}", re.ASCII)
 _FOUR_NUMBERS = re.compile(r"\.\d{1,3}\.\d{1,3}\.\d", re.ASCII)
 _TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:", re.ASCII)
+_DASH = re.compile(r"-(?<=\s-)[A-Za-z-]")
+_DIGIT = re.compile(r"\d", re.ASCII)
 _PORT_FIELD = re.compile(r":(?:\d{4,5}|\*):", re.ASCII)
 
 _NUMERIC = frozenset({"phone", "digits", "ssn", "dialled", "ipv4_name", "iban"})
 _SHORTEST_TOKEN = 15
-_LEAST_WORD = {"awssecret": 40, "shape2": 59, "shape3": 83, "shape4": 36, "shape5": 34}
+_LEAST_WORD = {
+    "awssecret": 40,
+    "shape2": 59,
+    "shape3": 83,
+    "shape4": 36,
+    "shape5": 34,
+    "shape6": 35,
+    "shape7": 26,
+}
 """A finder → the length of the shortest word that can hold one of its candidates."""
 
 
@@ -120,7 +134,12 @@ def finders(text: str) -> list[Finder]:
         hopeless.add("ipv4")
     if not _PORT_FIELD.search(text):
         hopeless.add("pgpass")
-    words = [word for word in text.split() if len(word) >= _SHORTEST_TOKEN]
+    if not _DASH.search(text):
+        hopeless |= {"flag", "option"}
+    parts = text.split()
+    if " / " not in text and not any(map(_is_pair, [part for part in parts if "/" in part])):
+        hopeless.add("pair")
+    words = [word for word in parts if len(word) >= _SHORTEST_TOKEN]
     longest = max(map(len, words), default=0)
     hopeless.update(name for name, least in _LEAST_WORD.items() if least > longest)
     if not _SHAPE.search(" ".join(words)):
@@ -137,6 +156,11 @@ def finders(text: str) -> list[Finder]:
                 if not finder.triggers:
                     found.append(finder)
     return found
+
+
+def _is_pair(word: str) -> bool:
+    """Whether a word can be a user and a password: one slash, and a digit behind it."""
+    return word.count("/") == 1 and _DIGIT.search(word, word.index("/")) is not None
 
 
 _SHAPE = next(finder.pattern for finder in FINDERS if finder.name == "shape")

@@ -42,7 +42,10 @@ _PARSED = re.compile(
 _PHRASE = re.compile(r"[\"'][^\"'\n]*[ ]\Z")
 _GLUED = re.compile(r"\s*[+&]\s*[A-Za-z_]")
 _OPENED = re.compile(r"[\"'][^\"'\s]*\Z")
-_LINKED = re.compile(r"\s*(?:is|was|are|to)\b")
+_LINKED = re.compile(
+    r"\s*(?:is|was|are|to|be|has|will|should|must|now|set|changed|of|from|as|equals)\b"
+)
+_CALLED = re.compile(r"\w\(\s*\Z|(?:\bor|\|\||\?\?)\s*\Z")
 _IDENTIFIER_BEFORE = re.compile(r"[\w-]*\Z", re.ASCII)
 _NO_PASSWORD = re.compile(r"[\[(]|[\w.-]+=.", re.ASCII)
 _OPTION = re.compile(r"(?:^|[\s\"'])--?[\w.-]*\Z", re.ASCII)
@@ -51,11 +54,25 @@ _USER_BEFORE = re.compile(
     r"\b(?:user(?:name)?|login|account|log ?in (?:as|with))[\s:=]+\S{1,64}(?:[\s,;/]|and|with)+\Z",
     re.IGNORECASE,
 )
+_LOGIN_BEFORE = re.compile(
+    r"(?:(?<![A-Za-z])(?:log(?:in|[ ]in|on|[ ]on)|sign(?:ed)?[ ](?:in|on)|connect(?:ed)?|cred(?:ential)?s"
+    r"|us(?:e|ing)|sqlplus|sqlldr|rman|(?:imp|exp)(?:dp)?)(?:[ ]-\w+){0,3}(?:[ ](?:as|with|to|via|using|user|the|are|is)){0,2}(?:[ ]?[:：][ ]?|[ ])"
+    r"|(?:登[录陆]|[账帐]号|用户)(?:密码)?[：:用为是]?[ ]?)[A-Za-z][\w.@-]{0,63}[ ]?\Z",
+    re.IGNORECASE,
+)
+_ACCOUNT_BEFORE = re.compile(
+    r"(?<![\w./@\\-])(?:admin(?:istrator)?|root|system|scott|postgres|guest|test)[ ]?\Z",
+    re.IGNORECASE,
+)
+_USER_ALONE = re.compile(r"(?:^|[\s\"'(:=])\w{1,30}\Z")
+_USER_OPTION = re.compile(r"\s-[uUn][ ]?[\w.@\\-]{1,64}[ ](?:[^\n|;]{0,100}\s)?\Z")
 _BARE_REST = re.compile(r"[^\s\"'`<>]*")
 _ASSIGNMENT_LINE = re.compile(
     r"(?:^|\n)[ \t]*(?:export[ ]|set[ ]|ENV[ ]|-[ ]|-[eD][ ]?|\$env:|\"|')*[\w.-]*\Z", re.ASCII
 )
-_CUT = re.compile(r"&(?=[\w.-]+=)|[,;](?=\Z|[\w ]+[=:]|[^\x00-\x7f])|\\[nrt\"']|[，。；、！？】」]")
+_CUT = re.compile(
+    r"&(?=[\w.-]+=)|[,;](?=\Z|[\w ]+[=:]|[^\x00-\x7f])|\\[nrt\"']|[，。；、！？】」』）》]"
+)
 _HAN = re.compile("[\u2014\u3000-\u30ff\u3400-\u9fff]")
 
 
@@ -121,6 +138,45 @@ def _judge_flag(match: re.Match[str]) -> Span | None:
     if len(value) < 3 or value.replace(":", "").isdigit() or is_stand_in(value.rpartition(":")[2]):
         return None
     return "SECRET", start, end
+
+
+def _judge_likely(match: re.Match[str]) -> Span | None:
+    value, start, _ = _value(match)
+    value = value.rstrip(".,;:!?")
+    if not looks_secret(value) or not any(map(str.isdigit, value)) or is_stand_in(value):
+        return None
+    if NAMES_SECRET.search(value) or is_words(value):
+        return None  # what is named after a secret; `latin1`
+    return "SECRET", start, start + len(value)
+
+
+def _judge_pair(match: re.Match[str]) -> Span | None:
+    span = _judge_likely(match)
+    before = match.string[max(0, match.start() - 120) : match.start()]
+    return (
+        span if span and (_LOGIN_BEFORE.search(before) or _ACCOUNT_BEFORE.search(before)) else None
+    )
+
+
+def _judge_easy_connect(match: re.Match[str]) -> Span | None:
+    before = match.string[max(0, match.start() - 40) : match.start()]
+    return _judge_likely(match) if _USER_ALONE.search(before) else None
+
+
+def _judge_option(match: re.Match[str]) -> Span | None:
+    span = _judge_likely(match)
+    before = match.string[max(0, match.start() - 200) : match.start()]
+    return span if span and _USER_OPTION.search(before) else None
+
+
+def _judge_any_key(match: re.Match[str]) -> Span | None:
+    value, start, end = _value(match)
+    plain = re.sub("[/+=_-]", "0", value)
+    return (
+        ("SECRET", start, end)
+        if looks_random(plain) and len(re.findall(r"\d", value)) > 1
+        else None
+    )
 
 
 def _judge_query_key(match: re.Match[str]) -> Span | None:
@@ -211,12 +267,18 @@ def _is_secret(
         return looks_secret(value) and (strong or looks_random(value))
     if not strong and (_LINKED.match(gap) or not separator) and not any(map(str.isdigit, value)):
         return False
+    if _CALLED.search(gap) and not gap.startswith(
+        (".equals", ".contentEquals", ".compare", ".isE")
+    ):
+        return (
+            looks_secret(value) and any(map(str.isdigit, value)) and not NAMES_SECRET.search(value)
+        )
     if name in ("assign_xml", "assign_cdata") or (not bare and separator):
         prose = " " in value.strip() and (not strong or NAMES_SECRET.search(value) is not None)
         return not prose and (strong or len(value) >= 16 or looks_secret(value))
     if separator in ("=", "==", "===", "!=", "=>", "->", ":="):
         return strong or looks_secret(value) or (len(value) >= 16 and not is_words(value))
-    if separator[:1] == ":" or separator.endswith("value:"):
+    if (separator[:1] in tuple(":~→【「『（《") and separator) or separator.endswith("value:"):
         rest = after.lstrip(",;.)}]\"'")
         prose = rest[:1] == " " and (rest[1:2].isalnum() or rest[1:2] == "-")
         return looks_secret(value) or (strong and not prose)
@@ -261,6 +323,13 @@ _JUDGES: dict[str, Judge] = {
     "header": _judge_header,
     "bearer": _judge_bearer,
     "flag": _judge_flag,
+    "command": _judge_flag,
+    "piped": _judge_flag,
+    "call": _judge_likely,
+    "pair": _judge_pair,
+    "easyconnect": _judge_easy_connect,
+    "option": _judge_option,
+    "anykey": _judge_any_key,
     "awssecret": _judge_aws_secret,
     "querykey": _judge_query_key,
     "dockerauth": _judge_docker_auth,

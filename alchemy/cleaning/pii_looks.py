@@ -105,7 +105,7 @@ def is_stand_in(value: str, code: bool = False) -> bool:
     Args:
         code: the value may be an expression, where `newPassword` is a variable.
     """
-    stripped = value.strip().strip("\"'`\\").rstrip(",;.")
+    stripped = value.strip().strip("\"'`\\()").rstrip(",;.")
     if not stripped or PLACEHOLDER.search(value):
         return True
     if default := _DEFAULT.fullmatch(stripped):

@@ -13,15 +13,16 @@ import re
 BARE_CHARS = 512
 """Bounds what one candidate reads ahead, and so the time for a hostile text."""
 
-_QUOTE = r"""(?:\\*["'`]|&quot;|&\#39;)"""
+QUOTE = r"""(?:\\*["'`]|&quot;|&\#39;)"""
 _MARK = r"(?:[*_]{1,3}|</?[a-z]{1,8}>)?"  # emphasis of Markdown and HTML
-_NEXT_LINE = rf"\n[ \t>]*(?={_QUOTE}|[^\s:=]+[ \t]*(?:\n|\Z))"  # a value alone on its line
+_NEXT_LINE = rf"\n{{1,2}}[ \t>]*(?={QUOTE}|[^\s:=]+[ \t]*(?:\n|\Z))"  # a value alone on its line
 
 # keywords of assignments; the judge looks at the whole word for how sure it is
 KEYWORD = r"""(?:
-    [Pp](?i:ass(?:word|wort|wd|phrase|code)|wd|swd)
+    [Pp](?i:ass(?:[_.-]?word|wort|wd|phrase|code)|wd|swd|assw0rd)
   | (?:[Pp](?<![A-Za-z]\w)|P(?<=[a-z]P))(?i:ass)(?![A-Za-z])
-  | [SsKkRrAaUuDdFfMm](?i:(?:tore|ey|oot|dmin|ser|b|tp|ail)pass)(?![A-Za-z])
+  | [SsKkRrAaUuDdFfMm](?i:(?:tore|ey|oot|dmin|ser|b|tp|ail|equire)pass|ootpw|enha)(?![A-Za-z])
+  | (?i:kennwort|wachtwoord|contraseña|mot[ ]de[ ]passe)
   | [Pp](?<![A-Za-z]\w)[Ww](?![A-Za-z])
   | [Ss](?i:ecret(?:[_. -]?(?:access[_.-]?)?key)?s?)
   | [Pp](?<![A-Za-z]\w)(?i:sk)(?![A-Za-z])
@@ -33,43 +34,45 @@ KEYWORD = r"""(?:
   | [Ss](?i:ubscription[_.-]?key|ession(?:[_.-]?id)?)(?=["']?\]?[=:])
   | [JjPp](?i:sessionid|hpsessid)
   | [Ii](?i:dentified[ ]by)
-  | 密码|密碼|口令|令牌|密钥|密鑰|私钥|凭证
+  | 密码|密碼|口令|令牌|密钥|密鑰|秘钥|私钥|凭证|凭据|授权码|暗号|[Пп]ароль|パスワード|비밀번호
 )(?i:[_.-]?(?:value|text|plain|base|id|\d{1,2}))?"""
 
+_TYPE = r"""[ ]?:[ ]?[&*]?[A-Za-z_][\w.]{0,40}(?:\[\w*\])?(?=[ ]?=[ ]?["'brf])|[ ]string(?=[ ]?=[ ]?["`])|\[\w{0,4}\](?=[ ]?=)"""
+_TAG = r"(?:!{1,2}\w[\w/.-]{0,30}[ ]|&\w{1,30}[ ])?"  # of YAML
+_CALL = rf"(?:[A-Za-z_][\w.]{{0,40}}\()+(?=[bru]?{QUOTE})"
+_LINK = "is|was|are|to|be|been|has|have|had|will|should|must|now|set|changed|reset|updated|equals|of|from|as"
+
 _SEPARATOR = rf"""(?:
-    {_QUOTE}?\]?(?:[ ]?:[ ]?[A-Za-z_][\w.]{{0,40}}(?:\[\w*\])?(?=[ ]?=[ ]?["'brf]))?{_MARK}[ \t]{{0,8}}
-        (?:=>|->|:=|!=|={{1,3}}|:(?!:)-?|—|–|-(?=[ ]))
-        {_MARK}[ \t]{{0,8}}(?:[|>][-+]?[ \t]*\n(?:[ \t]+|(?=[\w"'$/+]))|\[\s*(?={_QUOTE})|{_NEXT_LINE})?(?:[\w.@-]{{1,64}}[ ]/[ ])?
-  | {_QUOTE}[^<>\n]{{0,80}}?[ \t]+value[ \t]*=[ \t]*
-  | {_QUOTE}[ \t]*,\s*(?:{_QUOTE}value{_QUOTE}\s*:\s*)?(?=[bru]?{_QUOTE})
-  | {_QUOTE}?[ \t]*\n[ \t]*value:[ \t]*
-  | {_QUOTE}?>\s*(?:<!\[CDATA\[\s*|<value>\s*)?(?=[^<>\n]{{1,{BARE_CHARS}}}(?:\]\]>)?\s*</)
+    {QUOTE}?\]?(?:{_TYPE})?{_MARK}[ \t]{{0,8}}
+        (?:=>|->|:=|!=|={{1,3}}|:{{1,2}}(?![\w:])-?|:(?!:)-?|—|–|→|(?<![ ])~|~(?=[ ])|-(?=[ ]))
+        {_MARK}[ \t]{{0,8}}(?:<[a-z]{{1,8}}>)?{_TAG}(?:[|>][-+]?[ \t]*\n(?:[ \t]+|(?=[\w"'$/+]))|\[\s*(?={QUOTE})|{_NEXT_LINE}|{_CALL})?(?:""(?=")|''(?='))?(?:[\w.@-]{{1,64}}[ ]/[ ])?
+  | (?:{QUOTE}[^<>\n]{{0,80}}?)?[ \t]+value[ \t]*=[ \t]*
+  | {QUOTE}[ \t]*,\s*(?:{QUOTE}(?i:value|val|text|content|default){QUOTE}\s*:\s*|\w{{1,16}}:[ ])?(?=[bru]?{QUOTE})
+  | {QUOTE}?[ \t]*\n[ \t]*value:[ \t]*
+  | (?:{QUOTE}|[ ][^<>\n]{{1,80}})?>\s*(?:<!\[CDATA\[\s*|<value>\s*)?(?=[^<>\n]{{1,{BARE_CHARS}}}(?:\]\]>)?\s*</)
   | </\w{{1,20}}>\s*<\w{{1,20}}>(?:<\w{{1,8}}>)?(?=[^<>\n]{{1,{BARE_CHARS}}}</)
-  | (?:\.(?:equals|equalsIgnoreCase|contentEquals|compareTo|isEqualTo))?\(\s*(?={_QUOTE})
+  | (?:\.(?:equals|equalsIgnoreCase|contentEquals|compareTo|isEqualTo))?\(\s*(?={QUOTE})
+  | \w{{0,24}}(?:{QUOTE}?\){{0,2}}\.\w{{1,24}})?\(\s*(?={QUOTE})
+  | (?:\(\))?[ ]*(?:\{{|\bor[ ]|\|\||\?\?)[ ]*(?={QUOTE})
   | [ ]\((?=[^\s()]+\))
-  | (?:[ ](?:for|of)[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?)?[ \t]+(?:is|was|are|to)(?:[ \t]*\n[ \t>]*|[ \t:]+)
+  | [ ]?(?=[【「『（《][A-Za-z0-9])[【「『（《]
+  | (?:[ ](?:for|of)[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?)?[ \t]+(?:{_LINK}[ \t]+){{0,3}}(?:{_LINK})(?:[ \t]*\n[ \t>]*|[ \t:]+)
   | [ ](?:for|of)[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?:[ ]
   | ['’]s[ ]
   | [ \t]*(?:[已被]?(?:更?改|设置?|重置|修改|更新|变更)?[成为為]了?|是)[ \t:]*
-  | [ \t]*\|[ \t]*
+  | [ \t]*\|{{1,2}}[ \t]*
+  | [ \t]*\n\n?(?:[ ]*:[ ]+|(?=`))
+  | [ ]+\d[ ]+
   | [ \t]+
-  | (?<=[码碼令牌钥鑰])(?=[A-Za-z0-9])
+  | (?<=[码碼令牌钥鑰据證证])(?=[A-Za-z0-9])
 )"""
-
-_USER_PASSWORD = r"[\"']?(?P<{}>[^\s:\"'/]+:[^\s\"']+)"
-
-
-def _option(commands: str, option: str, group: str) -> str:
-    """A password given to a command: `commands … option value`."""
-    return rf"(?:{commands})\b[^\n|;]{{0,300}}?\s{option}[\"']?(?P<{group}>[^\s\"'|;]+)"
-
 
 CREDENTIALS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "pem",
-        ("-----begin ", "private-lines:"),
-        r"""-----BEGIN[ ](?:[A-Z0-9]+[ ])*PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
-        (?: (?:(?!-----BEGIN)[\s\S])*?-----END[ ](?:[A-Z0-9]+[ ])*PRIVATE[ ]KEY(?:[ ]BLOCK)?-----
+        ("---- begin ", "-----begin ", "private-lines:"),
+        r"""-----?[ ]?BEGIN[ ](?:[A-Z0-9]+[ ])*PRIVATE[ ]KEY(?:[ ]BLOCK)?[ ]?-----?
+        (?: (?:(?!-----?[ ]?BEGIN)[\s\S])*?-----?[ ]?END[ ](?:[A-Z0-9]+[ ])*PRIVATE[ ]KEY(?:[ ]BLOCK)?[ ]?-----?
           | (?:(?:\s|\\[nr]|[>*|\#"'+,])*[A-Za-z0-9+/=]{16,})* )
         |Private-Lines:[ ]\d+(?:\s+[A-Za-z0-9+/=]{16,})*""",
     ),
@@ -111,51 +114,9 @@ CREDENTIALS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         r"[Cc](?i:ookie):[ \t]*(?P<cookie_v>[A-Za-z0-9_.-]+=[^\s;\"']+(?:;[ ]*[A-Za-z0-9_.-]+=[^\s;\"']+)*)",
     ),
     (
-        "flag",
-        (
-            *"curl mysql mariadb sshpass redis-cli helm ldap keytool jarsigner sqlcmd bcp".split(),
-            *"mosquitto_ zip 7z mongo pass: smbclient rpcclient lftp htpasswd requirepass".split(),
-            *("docker login", "podman login", "az login", "oc login", "net ", "echo ", "login"),
-            "convertto-securestring",
-        ),
-        "|".join(
-            (
-                rf"curl\b[^\n|;]{{0,400}}?\s(?:-[a-zA-Z]{{0,6}}?u|--user|--proxy-user|-U)[ =]?{_USER_PASSWORD.format('curl_v')}",
-                r"(?:mysql|mariadb)\w*\b[^\n|;]{0,200}?\s-p(?P<mysql_v>[^\s\"'|;]+)",
-                _option(
-                    "sshpass|redis-cli|docker[ ]login|podman[ ]login|helm", "-[pa][ ]?", "pass_v"
-                ),
-                _option("ldap(?:search|modify|add|delete|passwd)", "-w[ ]?", "ldap_v"),
-                _option(
-                    "keytool|jarsigner", r"-(?:store|key|deststore|srcstore)pass[ ]", "keytool_v"
-                ),
-                _option("sqlcmd|bcp|mosquitto_\\w+|zip|unzip", "-P[ ]?", "upper_v"),
-                _option("7z\\w?", "-p", "seven_v"),
-                _option("mongo\\w*|az[ ]login|oc[ ]login", "-p[ ]", "mongo_v"),
-                r"\bpass:(?<=[\s\"']pass:)(?P<openssl_v>[^\s\"']+)",
-                r"(?:smbclient|rpcclient|net)\b[^\n|;]{0,200}?\s-U[ ]?[\"']?[^\s%\"']+%(?P<smb_v>[^\s\"']+)",
-                r"lftp\b[^\n|;]{0,200}?\s-u[ ]?[\"']?[^\s,\"']+,(?P<lftp_v>[^\s\"']+)",
-                r"echo[ ]+(?:-\w[ ]+)?[\"']?(?P<sudo_v>[^\s\"'|]+)[\"']?[ ]*\|[ ]*sudo[ ]+-\w*S",
-                r"echo[ ]+[\"']?[\w.-]+:(?P<chpasswd_v>[^\s\"'|]+)[\"']?[ ]*\|[ ]*(?:sudo[ ]+)?chpasswd",
-                r"htpasswd[ ](?:-\w+[ ])*-\w*b\w*[ ]\S+[ ]\S+[ ][\"']?(?P<htpasswd_v>[^\s\"']+)",
-                r"net[ ]user[ ][^\s/]+[ ](?P<net_v>[^\s/*][^\s]*)[ ]/add",
-                r"requirepass[ ]+[\"']?(?P<redis_v>[^\s\"']+)",
-                r"(?i:login)[ \t]+\S{1,64}[ \t]+(?i:password)[ \t]+(?P<netrc_v>[^\s\"']+)",
-                r"(?i:ConvertTo-SecureString)[ ]+(?:-String[ ]+)?[\"'](?P<power_v>[^\"'\n]+)",
-            )
-        ),
-    ),
-    (
         "pgpass",
         (":",),
         r"[A-Za-z0-9*](?<![\w:/.@-].)[\w.*-]{0,80}:(?:\d{4,5}|\*):[\w*-]{1,40}:[\w-]{1,40}:(?P<pgpass_v>[^\s:\"']{4,128})(?![^\s])",
-    ),
-    (
-        "arguments",  # of calls that take a user and a password in this order
-        ("credential", "basic", "auth", "getconnection", "login"),
-        rf"""(?:[Cc]redentials?(?:\.\w+)?|[Bb]asic_?[Aa]uth|\bauth\s*=\s*|[Ll]ogin)\s*\(\s*
-            (?:{_QUOTE}[^"'\n]{{0,128}}{_QUOTE}|[\w.]{{1,64}})\s*,\s*[bru]?(?P<args_q>{_QUOTE})(?P<args_v>[^"'\n]{{1,{BARE_CHARS}}}?)(?P=args_q)
-        |getConnection\(\s*[^,\n]{{1,256}},\s*[^,\n]{{1,128}},\s*(?P<conn_q>{_QUOTE})(?P<conn_v>[^"'\n]{{1,{BARE_CHARS}}}?)(?P=conn_q)""",
     ),
     (
         "signature",
@@ -165,8 +126,8 @@ CREDENTIALS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("querykey", ("key=",), r"[?&](?<!ccc.)key=(?P<random_v>[A-Za-z0-9_-]{20,})"),
     (
         "dockerauth",
-        ('"auth"',),
-        r"\"auth\"\s*:\s*\"(?P<basic_v>[A-Za-z0-9+/]{8,}={0,2})\"",
+        ('"auth"', "_auth"),
+        r"(?:\"auth\"\s*:\s*\"|_auth[ ]?=[ ]?\"?)(?P<basic_v>[A-Za-z0-9+/]{8,}={0,2})",
     ),
     (
         "webkey",  # the private numbers of a JSON web key
@@ -181,28 +142,33 @@ CREDENTIALS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "assign",
         (
-            *"pass pwd pswd pw psk secret token key credential session sessid".split(),
-            *"密码 密碼 口令 令牌 密钥 密鑰 私钥 凭证".split(),
+            *"pass pwd pswd pw psk secret token key credential session sessid kennwort wachtwoord contraseña senha".split(),
+            *"密码 密碼 口令 令牌 密钥 密鑰 秘钥 私钥 凭证 凭据 授权码 暗号 пароль パスワード 비밀번호".split(),
             "identified by",
         ),
         rf"""(?P<assign_key>{KEYWORD})(?P<assign_sep>{_SEPARATOR})(?:
             (?<=[>\[\s])(?<=>)(?P<assign_xml>[^<>\n]{{1,{BARE_CHARS}}}?)(?=\s*(?:\]\]>)?\s*</)
           | (?<=CDATA\[)(?P<assign_cdata>[^<>\n]{{1,{BARE_CHARS}}}?)(?=\s*\]\]>)
-          | [brfu@]?(?P<assign_q>{_QUOTE})(?P<assign_quoted>(?:(?!(?P=assign_q))(?:\\.|[^\\\n])){{1,{BARE_CHARS}}})(?P=assign_q)
+          | [brfu@]?(?P<assign_q>{QUOTE})(?P<assign_quoted>(?:(?!(?P=assign_q))(?:\\.|[^\\\n])){{1,{BARE_CHARS}}})(?P=assign_q)
           | [“‘「『](?P<assign_curly>[^“”‘’「」『』\n]+)[”’」』]
-          | {_QUOTE}?(?P<assign_bare>[^\s"'`<>“”]{{1,{BARE_CHARS}}})
+          | {QUOTE}?(?P<assign_bare>[^\s"'`<>“”]{{1,{BARE_CHARS}}})
         )""",
+    ),
+    (
+        "anykey",  # whatever it opens: its randomness tells
+        ("key",),
+        r"[Kk](?i:ey)s?\\*[\"']?(?:[ ]?[=:]|[ ]\d)[ ]?\\*[\"']?(?P<anykey_v>[A-Za-z0-9+/_-]{16,}={0,2})(?![A-Za-z0-9.])",
     ),
 )
 
 
 STRONG_KEYWORD = re.compile(
-    r"pass(?:word|wort|wd|phrase|code)|pwd|pswd|(?<![a-z])psk(?![a-z])|[_-]pass(?![a-z])|(?-i:[a-z]Pass(?![a-z]))"
-    r"|(?:store|key|root|admin|user|db|ftp|mail)pass(?![a-z])"
+    r"pass(?:[_.-]?word|wort|wd|phrase|code)|passw0rd|pwd|pswd|(?<![a-z])psk(?![a-z])|[_-]pass(?![a-z])|(?-i:[a-z]Pass(?![a-z]))"
+    r"|(?:store|key|root|admin|user|db|ftp|mail|require)pass(?![a-z])|rootpw|kennwort|wachtwoord|contrase|senha"
     r"|(?:api|app|access|account|auth|private|master|encryption|signing|shared|consumer|client|storage"
     r"|service|license|hmac|deploy|ssh|subscription)[_. -]?key"
     r"|(?:access|auth|refresh|bearer|session|csrf|bot|deploy|id|api|private|vault)[_-]?token"
-    r"|secret|sessionid|phpsessid|identified|密|口令|令牌|私钥",
+    r"|secret|sessionid|phpsessid|identified|[密秘]|口令|令牌|私钥|凭据|暗号|授权码|пароль|パスワード|비밀번호|mot de passe",
     re.IGNORECASE,
 )
 """Keywords, with what stands before them in the same word, whose value is a secret as it stands."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-_LATIN = "A-Za-z0-9À-ÖØ-öø-ɏ"
+# letters that no language writes without blanks: a Chinese word may run into the address
+_LATIN = "A-Za-z0-9À-ÖØ-öø-ɏ\u0370-\u052f\u0590-\u06ff\u0900-\u0dff"
+_HAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 
 ADDRESSES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "email",
         ("@", "%40"),
-        rf"""[{_LATIN}](?<![{_LATIN}].)[{_LATIN}._%+'-]{{0,255}}(?:@|%40)
-        (?:(?:[{_LATIN}](?:[{_LATIN}-]{{0,62}})\.)+[A-Za-z]{{2,24}}(?![A-Za-z0-9])
+        rf"""(?:[{_LATIN}](?<![{_LATIN}].)[{_LATIN}._%+'-]{{0,255}}|[{_HAN}]{{1,16}}|"(?:[^"\s@\\]|[ ](?=[\w. ]*"@)){{1,64}}")
+        (?:@|%40)
+        (?:(?:[{_LATIN}{_HAN}](?:[{_LATIN}{_HAN}-]{{0,62}})\.)+(?:[A-Za-z]{{2,24}}(?![A-Za-z0-9])|[\u0370-\u052f]{{2,10}}|xn--\w{{2,59}})
           |\[[0-9A-Fa-f.:]{{3,}}\]
           |[\u4e00-\u9fff]{{1,32}}\.(?:公司|中国|网络|广告|在线|中文网|网址|香港|台湾))""",
     ),

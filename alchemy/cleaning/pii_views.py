@@ -29,7 +29,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "",
     ),
     (
-        ("&#", "&lt;", "&quot;", "&amp;", "&commat;", "&period;"),
+        ("&",),
         r"&(?:\#\d{2,6}|\#[xX][0-9A-Fa-f]{2,5}|lt|gt|quot|amp|commat|period|colon|equals);",
         "html",
     ),
@@ -68,6 +68,9 @@ _COMPILED: tuple[Joint, ...] = (
 )
 
 
+_BRACKETED = re.compile(r"[\[({](?:[.@]|dot|DOT|at|AT)[\])}]")
+
+
 @dataclass(frozen=True)
 class View:
     """A window of a text without its joints.
@@ -103,7 +106,10 @@ class View:
 def joint_rules(text: str) -> list[Joint]:
     """The joints that can occur in a text or any part of it."""
     found: list[Joint] = []
+    bracketed = _BRACKETED.search(text)
     for rule in _COMPILED:
+        if rule[0][0][0] == "[" and not bracketed:
+            continue
         for literal in rule[0]:  # a generator costs more than most of the looks
             if literal in text:
                 if rule[1].search(text):
