@@ -20,7 +20,7 @@ from alchemy.cleaning.pii_judges import judge
 from alchemy.cleaning.pii_looks import KINDS, NAMES_SECRET, is_stand_in, looks_secret
 from alchemy.cleaning.pii_numbers import Span
 from alchemy.cleaning.pii_patterns import STRONG_KEYWORD
-from alchemy.cleaning.pii_tables import column_secrets
+from alchemy.cleaning.pii_tables import named_secrets
 from alchemy.cleaning.pii_views import Joint, joint_rules, views
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.types import Document, Quarantined, text_digest
@@ -123,7 +123,7 @@ def _findings(text: str, plan: _Plan, kinds: tuple[str, ...]) -> list[Span]:
             if view.crosses(begin, end):
                 found.append((kind, *view.original(start, end)))
     if any(finder.name == "assign" for finder in plan.finders):
-        found += column_secrets(text)
+        found += named_secrets(text)
     found = sorted((span for span in found if span[0] in kinds), key=lambda span: span[1:])
     apart: list[Span] = []
     for kind, start, end in found:

@@ -75,6 +75,7 @@ _CALLS = (
     rf"""(?:connect|mysqli|login|logon|auth(?:enticate)?|bind|create_?user|PDO|signin)\w*\s*\(\s*
         {_ARGUMENT}(?:{_ARGUMENT})?[bru]?(?P<call_q>{QUOTE})(?P<call_v>[^"'\n]{{6,{BARE_CHARS}}}?)(?P=call_q)""",
     rf"(?i:community)(?:(?<=[Ss][Nn][Mm][Pp][ ].........)[ ]|[ ]?[=:][ ]?|[ ]string(?:[ ]?[=:][ ]?|[ ](?:is[ ])?)){_VALUE.format('string_v')}",
+    r"net[ ]user[ ][^\s/]+[ ](?P<account_v>[^\s/*]\S{5,})",
     r"\bAUTH[ ](?P<token_v>\S{6,128})",
     # what an `expect` script sends
     r"assword:?[\"']?[^\n]{0,20}\bsend[ ](?:--[ ])?\"(?P<sent_v>[^\"\\\n]{4,64})",
@@ -82,7 +83,7 @@ _CALLS = (
 )
 _CALL_TRIGGERS = (
     *"connect mysqli login auth bind create pdo community assword".split(),
-    *("logon", "signin", 'send "', "send -- "),
+    *("logon", "signin", 'send "', "send -- ", "net user"),
 )
 
 _CREDENTIAL_CALL = rf"""(?:[Cc]redentials?(?:\.\w+)?|[Bb]asic_?[Aa]uth|UsernamePassword\w*|\bauth\s*=\s*|[Ll]ogin)\s*\(\s*

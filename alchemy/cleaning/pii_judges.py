@@ -66,6 +66,8 @@ _ACCOUNT_BEFORE = re.compile(
 )
 _USER_ALONE = re.compile(r"(?:^|[\s\"'(:=])\w{1,30}\Z")
 _USER_OPTION = re.compile(r"\s-[uUn][ ]?[\w.@\\-]{1,64}[ ](?:[^\n|;]{0,100}\s)?\Z")
+_NUMBERED_WORD = re.compile(r"[A-Za-z]?[a-z]+\d{1,2}", re.ASCII)
+_BLOCK = re.compile(r"[|>][-+]?[ \t]*\n([ \t]+)\Z")
 _BARE_REST = re.compile(r"[^\s\"'`<>]*")
 _ASSIGNMENT_LINE = re.compile(
     r"(?:^|\n)[ \t]*(?:export[ ]|set[ ]|ENV[ ]|-[ ]|-[eD][ ]?|\$env:|\"|')*[\w.-]*\Z", re.ASCII
@@ -145,7 +147,7 @@ def _judge_likely(match: re.Match[str]) -> Span | None:
     value = value.rstrip(".,;:!?")
     if not looks_secret(value) or not any(map(str.isdigit, value)) or is_stand_in(value):
         return None
-    if NAMES_SECRET.search(value) or is_words(value):
+    if NAMES_SECRET.search(value) or _NUMBERED_WORD.fullmatch(value):
         return None  # what is named after a secret; `latin1`
     return "SECRET", start, start + len(value)
 
@@ -241,6 +243,9 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         return None, resume
     if end - start == BARE_CHARS and (rest := _BARE_REST.match(text, end)):
         end = rest.end()  # the pattern stopped reading before the secret ended
+    if block := _BLOCK.search(gap):  # the block of YAML goes on with its indentation
+        rest = re.compile(rf"(?:\n{block.group(1)}[^\s:]+(?![^\n]))*").match(text, end)
+        end = rest.end() if rest else end
     return ("SECRET", start, end), resume
 
 

@@ -40,7 +40,7 @@ KEYWORD = r"""(?:
 _TYPE = r"""[ ]?:[ ]?[&*]?[A-Za-z_][\w.]{0,40}(?:\[\w*\])?(?=[ ]?=[ ]?["'brf])|[ ]string(?=[ ]?=[ ]?["`])|\[\w{0,4}\](?=[ ]?=)"""
 _TAG = r"(?:!{1,2}\w[\w/.-]{0,30}[ ]|&\w{1,30}[ ])?"  # of YAML
 _CALL = rf"(?:[A-Za-z_][\w.]{{0,40}}\()+(?=[bru]?{QUOTE})"
-_LINK = "is|was|are|to|be|been|has|have|had|will|should|must|now|set|changed|reset|updated|equals|of|from|as"
+_LINK = "(?:is|was|are|to|be|been|has|have|had|will|should|must|now|set|changed|reset|updated|equals|of|from|as)"
 
 _SEPARATOR = rf"""(?:
     {QUOTE}?\]?(?:{_TYPE})?{_MARK}[ \t]{{0,8}}
@@ -54,7 +54,7 @@ _SEPARATOR = rf"""(?:
   | (?:\.(?:equals|equalsIgnoreCase|contentEquals|compareTo|isEqualTo))?\(\s*(?={QUOTE})
   | \w{{0,24}}(?:{QUOTE}?\){{0,2}}\.\w{{1,24}})?\(\s*(?={QUOTE})
   | (?:\(\))?[ ]*(?:\{{|\bor[ ]|\|\||\?\?)[ ]*(?={QUOTE})
-  | [ ]\((?=[^\s()]+\))
+  | (?:[ ]|(?<=[码碼令牌钥鑰据證证]))\((?=[^\s()]+\))
   | [ ]?(?=[【「『（《][A-Za-z0-9])[【「『（《]
   | (?:[ ](?:for|of)[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?)?[ \t]+(?:{_LINK}[ \t]+){{0,3}}(?:{_LINK})(?:[ \t]*\n[ \t>]*|[ \t:]+)
   | [ ](?:for|of)[ ][\w.@-]{{1,40}}(?:[ ][\w.@-]{{1,40}})?:[ ]
@@ -121,7 +121,7 @@ CREDENTIALS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "signature",
         ("sig",),
-        r"[?&](?:sig|signature|X-Amz-Signature|X-Goog-Signature|Signature)=(?P<signature_v>[A-Za-z0-9%+/=_~-]{16,})",
+        r"[?&](?:sig|signature|X-Amz-Signature|X-Goog-Signature|Signature)=(?P<signature_v>[A-Za-z0-9%+/=_~-]{8,})",
     ),
     ("querykey", ("key=",), r"[?&](?<!ccc.)key=(?P<random_v>[A-Za-z0-9_-]{20,})"),
     (
