@@ -50,14 +50,14 @@ _COMMANDS = (
     rf"snmp-server[ ]community[ ]{_VALUE.format('community_v')}",
     rf"community(?<=r[ow]community)6?[ ]+{_VALUE.format('rocommunity_v')}",
     rf"com2sec[ ]+\S+[ ]+\S+[ ]+{_VALUE.format('com2sec_v')}",
-    r"requirepass[ ]+[\"']?(?P<redis_v>[^\s\"']+)",
+    r"(?:requirepass|masterauth)[ ]+[\"']?(?P<redis_v>[^\s\"']+)",
     r"(?i:rootpw)[ ]+(?:--\w+[ ]+)+(?P<kickstart_v>[^\s-]\S*)",
     r"(?i:login)[ \t]+\S{1,64}[ \t]+(?i:password)[ \t]+(?P<netrc_v>[^\s\"']+)",
     r"(?i:ConvertTo-SecureString)[ ]+(?:-String[ ]+|-AsPlainText[ ]+|-Force[ ]+){0,3}[\"'](?P<power_v>[^\"'\n]+)",
     r"(?i:auth)[ ](?i:plain|login)[ ]+(?P<sasl_v>[A-Za-z0-9+/]{8,}={0,2})",
 )
 _COMMAND_TRIGGERS = (
-    *"schtasks xfreerdp pass: rabbitmqctl wpa_passphrase community com2sec requirepass".split(),
+    *"schtasks xfreerdp pass: rabbitmqctl wpa_passphrase community com2sec requirepass masterauth".split(),
     *("rootpw", "login", "net use", "auth plain", "auth login", "convertto-securestring"),
     "snmp-server",
 )
@@ -70,10 +70,11 @@ _PIPED = (
 )
 
 _ARGUMENT = rf"(?:[bru]?{QUOTE}[^\"'\n]{{0,128}}{QUOTE}|[$@]?[\w.>-]{{1,64}})\s*,\s*"
+_CALL = r"(?:connect|mysqli|login|logon|auth(?:enticate)?|bind|create_?user|PDO|signin)\w*\s*\(\s*"
+_LAST = rf"""[bru]?(?P<call_q>{QUOTE})(?P<call_v>[^"'\n]{{6,{BARE_CHARS}}}?)(?P=call_q)"""
+
 _CALLS = (
-    # connect(host, user, password)
-    rf"""(?:connect|mysqli|login|logon|auth(?:enticate)?|bind|create_?user|PDO|signin)\w*\s*\(\s*
-        {_ARGUMENT}(?:{_ARGUMENT})?[bru]?(?P<call_q>{QUOTE})(?P<call_v>[^"'\n]{{6,{BARE_CHARS}}}?)(?P=call_q)""",
+    rf"{_CALL}{_ARGUMENT}{_ARGUMENT}{_LAST}",  # connect(host, user, password)
     rf"(?i:community)(?:(?<=[Ss][Nn][Mm][Pp][ ].........)[ ]|[ ]?[=:][ ]?|[ ]string(?:[ ]?[=:][ ]?|[ ](?:is[ ])?)){_VALUE.format('string_v')}",
     r"net[ ]user[ ][^\s/]+[ ](?P<account_v>[^\s/*]\S{5,})",
     r"\bAUTH[ ](?P<token_v>\S{6,128})",
@@ -104,6 +105,11 @@ COMMANDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         _CREDENTIAL_CALL,
     ),
     ("call", _CALL_TRIGGERS, "|".join(_CALLS)),
+    (
+        "call2",  # either of two arguments may be the password: each has its finder
+        ("connect", "login", "logon", "auth", "bind", "signin"),
+        rf"{_CALL}{_ARGUMENT}{_LAST}",
+    ),
     (  # ada / …
         "pair",
         ("/",),

@@ -24,6 +24,7 @@ _REACH = {
     "flag": 0,
     "command": 0,
     "call": 0,
+    "call2": 0,
     "arguments": 0,
     "dialled": 0,
     "bearer": 0,

@@ -265,7 +265,10 @@ def _is_secret(
     separator = gap.strip().strip("\"'`\\*_]")
     weak_tie = ("\n" in gap or "(" in gap or separator[:1] in ("—", "–", "-")) and bare
     if key.lower().endswith(("session", "session_id", "session-id", "session.id")):
-        return looks_random(value) or (len(value) >= 12 and any(map(str.isdigit, value)))
+        counted = value.startswith("0x")  # ZooKeeper's sessions are numbers
+        return looks_random(value) or (
+            len(value) >= 12 and any(map(str.isdigit, value)) and not counted
+        )
     if gap.startswith((" for ", " of ", "'s", "’s")):
         return strong and looks_secret(value) and any(map(str.isdigit, value))
     if weak_tie and not separator.endswith("value:"):
@@ -331,6 +334,7 @@ _JUDGES: dict[str, Judge] = {
     "command": _judge_flag,
     "piped": _judge_flag,
     "call": _judge_likely,
+    "call2": _judge_likely,
     "pair": _judge_pair,
     "easyconnect": _judge_easy_connect,
     "option": _judge_option,

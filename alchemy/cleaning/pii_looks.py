@@ -25,7 +25,7 @@ _WORD_VALUE = frozenset(
     "plaintext cleartext description describe provided unknown unused disabled enabled wrong correct "
     "incorrect needed same placeholder example sample dummy secretkeyref valuefrom strong weak number "
     "field input label bearer basic type name value values user username email stdin prompt ask see "
-    "必填 可选 无 空 错误 正确 字符串".split()
+    "public private 必填 可选 无 空 错误 正确 字符串".split()
 )
 _EXAMPLE = re.compile(
     r"(?:<|\[)?(?:your|my|the|some|insert|enter|put|replace|add|example|sample|change|fill)"

@@ -17,7 +17,7 @@ _FILE_TLDS = frozenset(
 )
 _VERSION_BEFORE = re.compile(
     r"(?:\b(?:v|ver|version|release|build|rev|revision|section|sect|chapter|figure|table|clause|jdk"
-    r"|jre|java|firmware|driver)[\s.:=#]{0,3}|[=~^<>]=[ ]?|(?:^|\n)#{1,6}[ ]|§[ ]?"
+    r"|jre|java|firmware|driver)[\s.:=#]{0,3}|版本号?[：:]?[ ]?|[=~^<>]=[ ]?|(?:^|\n)#{1,6}[ ]|§[ ]?"
     r"|(?<!ip)(?<!host)(?<!node)(?<!server)(?<!addr)(?<=[a-z])-)\Z",
     re.IGNORECASE | re.ASCII,
 )

@@ -78,6 +78,10 @@ _PREFIXES: dict[str, str] = {
     ),
     **dict.fromkeys(("FLWSECK-", "FLWSECK_TEST-"), r"[A-Za-z0-9-]{20,}"),
     **dict.fromkeys(("fm1_", "fm2_", "fm1a_", "fm1r_"), r"[A-Za-z0-9+/=_-]{40,}"),
+    "CFPAT-": rf"{_W}{{40,}}",
+    "p8e-": rf"{_A}{{32,}}",
+    "cio": rf"{_A}{{32}}(?!{_A})",
+    "EAAA": rf"{_W}{{56,}}",
     "AGE-SECRET-KEY-1": r"[A-Z0-9]{40,}",
     # JSON web tokens and encrypted ones; public SSH keys name their owner
     "eyJ": rf"{_W}{{8,}}\.{_W}{{4,}}(?:\.{_W}*){{0,3}}",

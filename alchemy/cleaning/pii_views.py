@@ -111,8 +111,10 @@ def joint_rules(text: str) -> list[Joint]:
     """The joints that can occur in a text or any part of it."""
     found: list[Joint] = []
     bracketed = _BRACKETED.search(text)
+    quoted = '"' in text or "'" in text
     for rule in _COMPILED:
-        if rule[0][0][0] == "[" and not bracketed:
+        first = rule[0][0]
+        if (first[0] == "[" and not bracketed) or (first == "\n+" and not quoted):
             continue
         for literal in rule[0]:  # a generator costs more than most of the looks
             if literal in text:
