@@ -110,6 +110,8 @@ _DIGIT = re.compile(r"\d", re.ASCII)
 _PORT_FIELD = re.compile(r":(?:\d{4,5}|\*):", re.ASCII)
 
 _NUMERIC = frozenset({"phone", "digits", "ssn", "dialled", "ipv4_name", "iban"})
+_CONFIRMED = frozenset({"flag", "command", "call", "call2", "arguments", "dialled"})
+"""Triggers are common words, candidates rare: one look spares the search of every part."""
 _SHORTEST_TOKEN = 15
 _LEAST_WORD = {
     "awssecret": 40,
@@ -151,7 +153,8 @@ def finders(text: str) -> list[Finder]:
             inside = text if finder.exact else lower
             for trigger in finder.triggers:  # a generator costs more than most of the looks
                 if trigger in inside:
-                    found.append(finder)
+                    if finder.name not in _CONFIRMED or finder.search(text)(0):
+                        found.append(finder)
                     break
             else:
                 if not finder.triggers:
