@@ -110,7 +110,9 @@ _DIGIT = re.compile(r"\d", re.ASCII)
 _PORT_FIELD = re.compile(r":(?:\d{4,5}|\*):", re.ASCII)
 
 _NUMERIC = frozenset({"phone", "digits", "ssn", "dialled", "ipv4_name", "iban"})
-_CONFIRMED = frozenset({"flag", "command", "call", "call2", "arguments", "dialled"})
+_CONFIRMED = frozenset(
+    "flag command call call2 arguments dialled easyconnect signature iban shape2 shape5 shape6 shape7".split()
+)
 """Triggers are common words, candidates rare: one look spares the search of every part."""
 _SHORTEST_TOKEN = 15
 _LEAST_WORD = {
@@ -157,7 +159,9 @@ def finders(text: str) -> list[Finder]:
                         found.append(finder)
                     break
             else:
-                if not finder.triggers:
+                if not finder.triggers and (
+                    finder.name not in _CONFIRMED or finder.search(text)(0)
+                ):
                     found.append(finder)
     return found
 
