@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alchemy.cleaning.pii_judges import KINDS, is_stand_in, judge, looks_secret
+from alchemy.cleaning.pii_finders import Finder, Search, finders
+from alchemy.cleaning.pii_judges import judge
+from alchemy.cleaning.pii_looks import KINDS, NAMES_SECRET, is_stand_in, looks_secret
 from alchemy.cleaning.pii_numbers import Span
-from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD, Finder, finders
-from alchemy.cleaning.pii_tables import column_secrets
+from alchemy.cleaning.pii_patterns import STRONG_KEYWORD
+from alchemy.cleaning.pii_tables import named_secrets
 from alchemy.cleaning.pii_views import Joint, joint_rules, views
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.types import Document, Quarantined, text_digest
@@ -38,7 +40,6 @@ _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SWEEP_CHARS = range(6, 201)
 _SWEPT = 256
 _LEAST_NUMBER = 10**9  # a card, a telephone
-_KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _HARMLESS_KEYS = frozenset("user username name type host port url id key".split())
 """What stands beside a secret under a key such as `credentials`."""
 
@@ -85,6 +86,9 @@ class _Plan:
         folded = _fold(text)
         return cls(finders(folded), joint_rules(folded))
 
+    def __bool__(self) -> bool:
+        return bool(self.finders or self.joints)
+
 
 def redact(text: str, numbering: Numbering, kinds: tuple[str, ...] = KINDS) -> str:
     """The text with every finding of `kinds` replaced. Applying it twice changes nothing."""
@@ -92,7 +96,7 @@ def redact(text: str, numbering: Numbering, kinds: tuple[str, ...] = KINDS) -> s
 
 
 def _redact(text: str, numbering: Numbering, plan: _Plan, kinds: tuple[str, ...] = KINDS) -> str:
-    if not (plan.finders or plan.joints):
+    if not plan:
         return text
     folded = _fold(text)
     pieces: list[str] = []
@@ -119,7 +123,7 @@ def _findings(text: str, plan: _Plan, kinds: tuple[str, ...]) -> list[Span]:
             if view.crosses(begin, end):
                 found.append((kind, *view.original(start, end)))
     if any(finder.name == "assign" for finder in plan.finders):
-        found += column_secrets(text)
+        found += named_secrets(text)
     found = sorted((span for span in found if span[0] in kinds), key=lambda span: span[1:])
     apart: list[Span] = []
     for kind, start, end in found:
@@ -137,7 +141,11 @@ def _search(text: str, tried: list[Finder]) -> Iterator[tuple[Span, int]]:
     Of findings that overlap the one that starts first wins, of those that start together the one
     whose finder stands first; the others search on behind it.
     """
-    heap = [entry for rank in range(len(tried)) if (entry := _next(text, tried, rank, 0))]
+    searches = [finder.search(text) for finder in tried]
+    heap: list[tuple[int, int, Span, int]] = []
+    for rank, finder in enumerate(tried):
+        if entry := _next(finder.name, searches[rank], rank, 0):
+            heap.append(entry)
     heapq.heapify(heap)
     done = 0
     while heap:
@@ -145,19 +153,16 @@ def _search(text: str, tried: list[Finder]) -> Iterator[tuple[Span, int]]:
         if start >= done:
             yield span, begin
             done = span[2]
-        entry = _next(text, tried, rank, done)
+        entry = _next(tried[rank].name, searches[rank], rank, done)
         if entry:
             heapq.heapreplace(heap, entry)
         else:
             heapq.heappop(heap)
 
 
-def _next(
-    text: str, tried: list[Finder], rank: int, position: int
-) -> tuple[int, int, Span, int] | None:
-    finder = tried[rank]
-    while match := finder.pattern.search(text, position):
-        span, resume = judge(finder.name, match)
+def _next(name: str, search: Search, rank: int, position: int) -> tuple[int, int, Span, int] | None:
+    while match := search(position):
+        span, resume = judge(name, match)
         if span is not None:
             return span[1], rank, span, match.start()
         position = max(resume, match.start() + 1)
@@ -178,6 +183,8 @@ def redact_document(document: Document) -> tuple[Document, Counter[str]]:
         numbering = Numbering()
         whole = (document.title, document.text, document.uri, document.id, *strings(document.extra))
         plan = _Plan.of("\n".join(whole))
+        if not plan:
+            return document, numbering.counts
         title = _redact(document.title, numbering, plan)
         text = _redact(document.text, numbering, plan)
         uri = _redact(document.uri, numbering, plan)
@@ -295,7 +302,7 @@ def _names_secret(key: str, item: Any) -> bool:
     """Whether a key's value is a secret; a weak keyword needs a value that looks like one."""
     if STRONG_KEYWORD.search(key):
         return True
-    if not _KEYWORD.search(key) or isinstance(item, int | float):
+    if not NAMES_SECRET.search(key) or isinstance(item, int | float):
         return False
     return not isinstance(item, str) or looks_secret(item)
 

@@ -13,39 +13,20 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+from alchemy.cleaning.pii_looks import (
+    NAMES_SECRET,
+    PLACEHOLDER,
+    is_path,
+    is_stand_in,
+    is_words,
+    looks_random,
+    looks_secret,
+)
 from alchemy.cleaning.pii_numbers import NUMBER_JUDGES, Span
-from alchemy.cleaning.pii_patterns import BARE_CHARS, KEYWORD, STRONG_KEYWORD
-
-KINDS = ("CARD", "EMAIL", "IBAN", "IP", "NATIONAL_ID", "PERSON", "PHONE", "SECRET")
+from alchemy.cleaning.pii_patterns import BARE_CHARS, STRONG_KEYWORD
 
 Judge = Callable[[re.Match[str]], Span | None]
 
-_PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})_\d+\]")
-_KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
-_VARIABLE = re.compile(
-    r"\\?[$#%@]?\{\{?[^{}]*\}?\}?|\$\(.*|[$#]\[.*|\$?\$[A-Za-z_]\w*|\$\d|%\w+%|%\(?\w*\)?s|@[\w.-]+@|<.*>?|\*+"
-    r"|[*•xX.…_?-]{2,}|\?|\[[A-Za-z_ -]+\d*\]|&\w+;|&lt;.*&gt;|:[a-z_]+|!\w+|[\"']{2,}",
-    re.ASCII,
-)
-_DEFAULT = re.compile(r"[$#]\{[\w.-]+:[-=]?([^{}]+)\}?")
-_WORD_VALUE = frozenset(
-    "null none nil undefined true false yes no on off string str text varchar char int integer bool "
-    "boolean object any bytes required optional default empty missing invalid expired unset redacted "
-    "hidden masked env n/a changeit changeme change_me change-me replaceme replace_me todo tbd fixme "
-    "here must may can should will is are was the a an to and or for of in with if not this that your "
-    "it as when be by from per which who mandatory minimum maximum length encrypted hashed plain "
-    "plaintext cleartext description describe provided unknown unused disabled enabled wrong correct "
-    "incorrect needed same placeholder example sample dummy secretkeyref valuefrom strong weak number "
-    "field input label bearer basic type name value values user username email stdin prompt ask see "
-    "必填 可选 无 空 错误 正确 字符串".split()
-)
-_EXAMPLE = re.compile(
-    r"(?:<|\[)?(?:your|my|the|some|insert|enter|put|replace|add|example|sample|change|fill)"
-    r"(?:[-_ ]?(?:your|own|real|actual|db|api|auth|access|client|secret|private|user|admin|me|in|with|the"
-    r"|this|new|here|pass(?:word|wd|phrase)?|token|key|value|it))+(?:>|\])?|(?:pass(?:word|wd)?|secret"
-    r"|token)[-_ ](?:goes[-_ ])?here",
-    re.IGNORECASE,
-)
 _EXPRESSION = re.compile(
     r"(?:[A-Za-z_][\w.]*\(|[+&][ ]?[A-Za-z_]\w*[);,\s]?\Z|(?:self|this|config|settings|env|process|os|request|req|props|properties"
     r"|user|args|options|opts|params|ctx|context|data|response|resp|res|json|cfg|conf|System|ENV|secrets"
@@ -53,17 +34,7 @@ _EXPRESSION = re.compile(
     r"[.\[]|(?:ConvertTo|Get|Read|New)-[A-Z]|new[ ]|await[ ]|lambda\b|function\b)",
     re.ASCII,
 )
-_NOT_SECRET = re.compile(
-    r"h[1-6]\..*|v?\d+(?:\.\d+)+(?:[.-]\w+)*|\d+[A-Za-z%]{0,3}|\d{4}-\d\d-\d\d.*|[a-z][a-z+.-]*://.*"
-    r"|[A-Za-z_]+(?:\.[A-Za-z_]\w*)+|[A-Za-z]:\\.*"
-    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
-    re.ASCII,
-)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_PATH = re.compile(r"\.{0,2}~?/")
-_ROOTED = re.compile(
-    r"(?:~|\.{1,2})/|/(?:tmp|mnt|home|var|etc|usr|opt|Users|run|root|data|srv|app|dev|proc|private|secrets?)/"
-)
 _PARSED = re.compile(
     r"(?:unexpected|invalid|illegal|unknown|expected|parse|next|last|first|near|bad|end|start|this|that|open)[ ]\Z",
     re.IGNORECASE,
@@ -71,11 +42,10 @@ _PARSED = re.compile(
 _PHRASE = re.compile(r"[\"'][^\"'\n]*[ ]\Z")
 _GLUED = re.compile(r"\s*[+&]\s*[A-Za-z_]")
 _OPENED = re.compile(r"[\"'][^\"'\s]*\Z")
-_LINKED = re.compile(r"\s*(?:is|was|are|to)\b")
-_CONSTANT = re.compile(r"[A-Z][A-Z0-9_]*")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^A-Za-z\d]+", re.ASCII)
-_VOWEL = re.compile(r"[AEIOUYaeiouy]")
-_UNSPEAKABLE = re.compile(r"[^aeiouyAEIOUY]{5}|[Qq](?!u)|[jvx][^aeiouy]")
+_LINKED = re.compile(
+    r"\s*(?:is|was|are|to|be|has|will|should|must|now|set|changed|of|from|as|equals)\b"
+)
+_CALLED = re.compile(r"\w\(\s*\Z|(?:\bor|\|\||\?\?)\s*\Z")
 _IDENTIFIER_BEFORE = re.compile(r"[\w-]*\Z", re.ASCII)
 _NO_PASSWORD = re.compile(r"[\[(]|[\w.-]+=.", re.ASCII)
 _OPTION = re.compile(r"(?:^|[\s\"'])--?[\w.-]*\Z", re.ASCII)
@@ -84,81 +54,28 @@ _USER_BEFORE = re.compile(
     r"\b(?:user(?:name)?|login|account|log ?in (?:as|with))[\s:=]+\S{1,64}(?:[\s,;/]|and|with)+\Z",
     re.IGNORECASE,
 )
+_LOGIN_BEFORE = re.compile(
+    r"(?:(?<![A-Za-z])(?:log(?:in|[ ]in|on|[ ]on)|sign(?:ed)?[ ](?:in|on)|connect(?:ed)?|cred(?:ential)?s"
+    r"|us(?:e|ing)|sqlplus|sqlldr|rman|(?:imp|exp)(?:dp)?)(?:[ ]-\w+){0,3}(?:[ ](?:as|with|to|via|using|user|the|are|is)){0,2}(?:[ ]?[:：][ ]?|[ ])"
+    r"|(?:登[录陆]|[账帐]号|用户)(?:密码)?[：:用为是]?[ ]?)[A-Za-z][\w.@-]{0,63}[ ]?\Z",
+    re.IGNORECASE,
+)
+_ACCOUNT_BEFORE = re.compile(
+    r"(?<![\w./@\\-])(?:admin(?:istrator)?|root|system|scott|postgres|guest|test)[ ]?\Z",
+    re.IGNORECASE,
+)
+_USER_ALONE = re.compile(r"(?:^|[\s\"'(:=])\w{1,30}\Z")
+_USER_OPTION = re.compile(r"\s-[uUn][ ]?[\w.@\\-]{1,64}[ ](?:[^\n|;]{0,100}\s)?\Z")
+_NUMBERED_WORD = re.compile(r"[A-Za-z]?[a-z]+\d{1,2}", re.ASCII)
+_BLOCK = re.compile(r"[|>][-+]?[ \t]*\n([ \t]+)\Z")
 _BARE_REST = re.compile(r"[^\s\"'`<>]*")
 _ASSIGNMENT_LINE = re.compile(
     r"(?:^|\n)[ \t]*(?:export[ ]|set[ ]|ENV[ ]|-[ ]|-[eD][ ]?|\$env:|\"|')*[\w.-]*\Z", re.ASCII
 )
-_CUT = re.compile(r"&(?=[\w.-]+=)|[,;](?=\Z|[\w ]+[=:]|[^\x00-\x7f])|\\[nrt\"']|[，。；、！？】」]")
+_CUT = re.compile(
+    r"&(?=[\w.-]+=)|[,;](?=\Z|[\w ]+[=:]|[^\x00-\x7f])|\\[nrt\"']|[，。；、！？】」』）》]"
+)
 _HAN = re.compile("[\u2014\u3000-\u30ff\u3400-\u9fff]")
-
-
-def looks_secret(value: str) -> bool:
-    """Whether a bare value has the look of a credential rather than of a word or a version."""
-    if len(value) < 6 or _NOT_SECRET.fullmatch(value) or _is_path(value):
-        return False
-    letters = any(char.isalpha() for char in value)
-    digits = any(char.isdigit() for char in value)
-    symbols = any(not char.isalnum() and char not in "._-/:" for char in value)
-    cased = not value.islower() and not value.isupper()
-    return letters and (digits or symbols or (cased and len(value) >= 20))
-
-
-def _is_words(value: str) -> bool:
-    """Whether a value is words written together, as in `Base64EncoderFactory`."""
-    lengths: list[int] = []
-    for number, part in enumerate(_PART.findall(value)):
-        if part.isdigit():
-            word = 0 < number and len(part) <= 3
-        elif part.isupper():
-            word = len(part) <= 5 and (len(part) > 1 or number == 0)
-        else:
-            lengths.append(len(part))
-            word = _VOWEL.search(part) and not _UNSPEAKABLE.search(part)
-        if not word:
-            return False
-    return sum(lengths) >= 4 * len(lengths)
-
-
-def _is_path(value: str) -> bool:
-    """Whether a value is a file's place; base64 may also begin with a slash."""
-    if _ROOTED.match(value):
-        return True
-    parts = value.rstrip("=").split("/")
-    return _PATH.match(value) is not None and len(parts) > 2 and not any(map(looks_random, parts))
-
-
-def looks_random(value: str) -> bool:
-    """Whether a value can only be random: all classes of characters, and no words inside."""
-    return (
-        len(value) >= 9
-        and value.isascii()
-        and any(map(str.isdigit, value))
-        and any(map(str.islower, value))
-        and any(map(str.isupper, value))
-        and not _NOT_SECRET.fullmatch(value)
-        and not _is_words(value)
-        and not re.search(r"[/\\(){}\[\]:;,.=<>]", value)
-    )
-
-
-def is_stand_in(value: str, code: bool = False) -> bool:
-    """Whether a value only stands for a secret: a variable, a mask, a type, the keyword itself.
-
-    Args:
-        code: the value may be an expression, where `newPassword` is a variable.
-    """
-    stripped = value.strip().strip("\"'`\\").rstrip(",;.")
-    if not stripped or _PLACEHOLDER.search(value):
-        return True
-    if default := _DEFAULT.fullmatch(stripped):
-        return is_stand_in(default.group(1))
-    if _VARIABLE.fullmatch(stripped) or _EXAMPLE.fullmatch(stripped):
-        return True
-    if stripped.casefold() in _WORD_VALUE or _KEYWORD.fullmatch(stripped):
-        return True
-    if _CONSTANT.fullmatch(stripped) and _KEYWORD.search(stripped):
-        return True  # the name of a variable
-    return code and bool(_KEYWORD.search(stripped)) and re.sub("[_.-]", "", stripped).isalpha()
 
 
 def judge(name: str, match: re.Match[str]) -> tuple[Span | None, int]:
@@ -225,6 +142,45 @@ def _judge_flag(match: re.Match[str]) -> Span | None:
     return "SECRET", start, end
 
 
+def _judge_likely(match: re.Match[str]) -> Span | None:
+    value, start, _ = _value(match)
+    value = value.rstrip(".,;:!?")
+    if not looks_secret(value) or not any(map(str.isdigit, value)) or is_stand_in(value):
+        return None
+    if NAMES_SECRET.search(value) or _NUMBERED_WORD.fullmatch(value):
+        return None  # what is named after a secret; `latin1`
+    return "SECRET", start, start + len(value)
+
+
+def _judge_pair(match: re.Match[str]) -> Span | None:
+    span = _judge_likely(match)
+    before = match.string[max(0, match.start() - 120) : match.start()]
+    return (
+        span if span and (_LOGIN_BEFORE.search(before) or _ACCOUNT_BEFORE.search(before)) else None
+    )
+
+
+def _judge_easy_connect(match: re.Match[str]) -> Span | None:
+    before = match.string[max(0, match.start() - 40) : match.start()]
+    return _judge_likely(match) if _USER_ALONE.search(before) else None
+
+
+def _judge_option(match: re.Match[str]) -> Span | None:
+    span = _judge_likely(match)
+    before = match.string[max(0, match.start() - 200) : match.start()]
+    return span if span and _USER_OPTION.search(before) else None
+
+
+def _judge_any_key(match: re.Match[str]) -> Span | None:
+    value, start, end = _value(match)
+    plain = re.sub("[/+=_-]", "0", value)
+    return (
+        ("SECRET", start, end)
+        if looks_random(plain) and len(re.findall(r"\d", value)) > 1
+        else None
+    )
+
+
 def _judge_query_key(match: re.Match[str]) -> Span | None:
     value, start, end = _value(match)
     return ("SECRET", start, end) if looks_random(value) else None
@@ -257,7 +213,7 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
     key = _IDENTIFIER_BEFORE.findall(before[-40:])[0] + key
     strong = STRONG_KEYWORD.search(key) is not None
     directive = _DIRECTIVE.search(before) is not None
-    if _PLACEHOLDER.match(value):
+    if PLACEHOLDER.match(value):
         return None, start
     bare = name == "assign_bare"
     if bare:
@@ -267,7 +223,7 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
     code = bare and gap != "="
     if len(value) < 3 or not any(map(str.isalnum, value)) or is_stand_in(value, code):
         return None, resume
-    if _is_path(value) or (separator == "," and _PHRASE.search(before)):
+    if is_path(value) or (separator == "," and _PHRASE.search(before)):
         return None, resume  # the file that holds it; one of several quoted phrases
     if value.startswith("-") and not separator and not directive:
         return None, resume
@@ -287,6 +243,9 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         return None, resume
     if end - start == BARE_CHARS and (rest := _BARE_REST.match(text, end)):
         end = rest.end()  # the pattern stopped reading before the secret ended
+    if block := _BLOCK.search(gap):  # the block of YAML goes on with its indentation
+        rest = re.compile(rf"(?:\n{block.group(1)}[^\s:]+(?![^\n]))*").match(text, end)
+        end = rest.end() if rest else end
     return ("SECRET", start, end), resume
 
 
@@ -306,19 +265,28 @@ def _is_secret(
     separator = gap.strip().strip("\"'`\\*_]")
     weak_tie = ("\n" in gap or "(" in gap or separator[:1] in ("—", "–", "-")) and bare
     if key.lower().endswith(("session", "session_id", "session-id", "session.id")):
-        return looks_random(value) or (len(value) >= 12 and any(map(str.isdigit, value)))
+        counted = value.startswith("0x")  # ZooKeeper's sessions are numbers
+        return looks_random(value) or (
+            len(value) >= 12 and any(map(str.isdigit, value)) and not counted
+        )
     if gap.startswith((" for ", " of ", "'s", "’s")):
         return strong and looks_secret(value) and any(map(str.isdigit, value))
     if weak_tie and not separator.endswith("value:"):
         return looks_secret(value) and (strong or looks_random(value))
     if not strong and (_LINKED.match(gap) or not separator) and not any(map(str.isdigit, value)):
         return False
+    if _CALLED.search(gap) and not gap.startswith(
+        (".equals", ".contentEquals", ".compare", ".isE")
+    ):
+        return (
+            looks_secret(value) and any(map(str.isdigit, value)) and not NAMES_SECRET.search(value)
+        )
     if name in ("assign_xml", "assign_cdata") or (not bare and separator):
-        prose = " " in value.strip() and (not strong or _KEYWORD.search(value) is not None)
+        prose = " " in value.strip() and (not strong or NAMES_SECRET.search(value) is not None)
         return not prose and (strong or len(value) >= 16 or looks_secret(value))
     if separator in ("=", "==", "===", "!=", "=>", "->", ":="):
-        return strong or looks_secret(value) or (len(value) >= 16 and not _is_words(value))
-    if separator[:1] == ":" or separator.endswith("value:"):
+        return strong or looks_secret(value) or (len(value) >= 16 and not is_words(value))
+    if (separator[:1] in tuple(":~→【「『（《") and separator) or separator.endswith("value:"):
         rest = after.lstrip(",;.)}]\"'")
         prose = rest[:1] == " " and (rest[1:2].isalnum() or rest[1:2] == "-")
         return looks_secret(value) or (strong and not prose)
@@ -363,6 +331,14 @@ _JUDGES: dict[str, Judge] = {
     "header": _judge_header,
     "bearer": _judge_bearer,
     "flag": _judge_flag,
+    "command": _judge_flag,
+    "piped": _judge_flag,
+    "call": _judge_likely,
+    "call2": _judge_likely,
+    "pair": _judge_pair,
+    "easyconnect": _judge_easy_connect,
+    "option": _judge_option,
+    "anykey": _judge_any_key,
     "awssecret": _judge_aws_secret,
     "querykey": _judge_query_key,
     "dockerauth": _judge_docker_auth,

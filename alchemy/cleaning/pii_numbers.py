@@ -17,12 +17,14 @@ _FILE_TLDS = frozenset(
 )
 _VERSION_BEFORE = re.compile(
     r"(?:\b(?:v|ver|version|release|build|rev|revision|section|sect|chapter|figure|table|clause|jdk"
-    r"|jre|java|firmware|driver)[\s.:=#]{0,3}|[=~^<>]=[ ]?|(?:^|\n)#{1,6}[ ]|§[ ]?"
+    r"|jre|java|firmware|driver)[\s.:=#]{0,3}|版本号?[：:]?[ ]?|[=~^<>]=[ ]?|(?:^|\n)#{1,6}[ ]|§[ ]?"
     r"|(?<!ip)(?<!host)(?<!node)(?<!server)(?<!addr)(?<=[a-z])-)\Z",
     re.IGNORECASE | re.ASCII,
 )
 _PRODUCT_BEFORE = re.compile(r"(?:^|[\s(,;])[A-Za-z][\w.+-]*/\Z", re.ASCII)  # curl/7.1.10.2
 _VERSION_AFTER = re.compile(r"[.-](?:[A-Za-z]|RC\d|M\d)", re.ASCII)
+_VERSION_WORD_AFTER = re.compile(r"[ ](?:release|version|build|update|patch|GA)\b", re.IGNORECASE)
+_NAME_BEFORE = re.compile(r"\b[A-Z][A-Za-z]+[ ]\Z")
 _NETWORK_BEFORE = re.compile(
     r"(?://|[@\[]|\b(?:ips?|hosts?|host ?name|addr\w*|servers?|nodes?|clients?|from|to|at|ping|dns"
     r"|nameservers?|gateway|proxy|subnet|peer|remote|listen\w*|bind|connect\w*|ssh)"
@@ -38,6 +40,9 @@ _NUMBERED_BEFORE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _DIGITS_BEFORE = re.compile(r"\d[ -]\Z", re.ASCII)  # part of a longer number
+_UUID_BEFORE = re.compile(r"[0-9A-Fa-f]{4}-\Z")
+_ROUND = re.compile(r"(?:\d+00[ .-]){2}\d+00", re.ASCII)
+_CENTS_AFTER = re.compile(r",\d\d(?!\d)", re.ASCII)
 _DATE = re.compile(r"(?<!\d)\d{4}-\d\d-\d\d(?!\d)", re.ASCII)
 _DIGITS_AFTER = re.compile(r"[ -]\d{4}(?!\d)", re.ASCII)
 _NETWORK_AFTER = re.compile(r":\d|/\d", re.ASCII)
@@ -70,8 +75,14 @@ def _judge_email(match: re.Match[str]) -> Span | None:
 
 def _judge_phone(match: re.Match[str]) -> Span | None:
     start, text = match.start(), match.group()
+    before = match.string[max(0, start - 32) : start]
+    if text[0] != "+" and _UUID_BEFORE.search(before):
+        return None
     if not text.startswith(("+", "00")):
-        before = match.string[max(0, start - 32) : start]
+        if _ROUND.fullmatch(text) or (
+            "." in text and _CENTS_AFTER.match(match.string, match.end())
+        ):
+            return None  # a range, an amount
         byte_count = text.isdigit() and int(text) % (1 << 20) == 0  # of memory, in round numbers
         longer = (
             byte_count
@@ -182,10 +193,13 @@ def _judge_ipv4(match: re.Match[str]) -> Span | None:
         return None  # 2.2.4.2 with nothing about networks near it is a version
     if _VERSION_BEFORE.search(before) or _PRODUCT_BEFORE.search(before):
         return None
+    networked = _NETWORK_BEFORE.search(before) or _NETWORK_AFTER.match(match.string, match.end())
+    if not networked and _VERSION_WORD_AFTER.match(match.string, match.end()):
+        return None
     if not _is_private(octets):
-        networked = _NETWORK_BEFORE.search(before) or _NETWORK_AFTER.match(
-            match.string, match.end()
-        )
+        small = "0" in octets and all(len(octet) < 3 for octet in octets)
+        if small and not networked and _NAME_BEFORE.search(before):
+            return None  # Oracle 11.2.0.4
         in_path = re.search(r"[A-Za-z]/\Z", before) and "//" not in before.split()[-1]
         if in_path or (value.endswith(".0.0") and not networked):
             return None  # boost/1.55.0.1/lib and 12.0.0.0 are versions

@@ -72,6 +72,16 @@ _PREFIXES: dict[str, str] = {
     "figd_": rf"{_W}{{30,}}",
     "SG.": rf"{_W}{{16,}}\.{_W}{{16,}}",
     "key-": rf"{_H}{{32}}(?!{_A})",
+    **dict.fromkeys(("sqp_", "squ_", "sqa_", "bkua_", "gta_", "rnd_"), rf"{_A}{{32,}}"),
+    **dict.fromkeys(
+        ("access-sandbox-", "access-production-", "pat-na1-", "pat-eu1-"), r"[a-f0-9-]{36}"
+    ),
+    **dict.fromkeys(("FLWSECK-", "FLWSECK_TEST-"), r"[A-Za-z0-9-]{20,}"),
+    **dict.fromkeys(("fm1_", "fm2_", "fm1a_", "fm1r_"), r"[A-Za-z0-9+/=_-]{40,}"),
+    "CFPAT-": rf"{_W}{{40,}}",
+    "p8e-": rf"{_A}{{32,}}",
+    "cio": rf"{_A}{{32}}(?!{_A})",
+    "EAAA": rf"{_W}{{56,}}",
     "AGE-SECRET-KEY-1": r"[A-Z0-9]{40,}",
     # JSON web tokens and encrypted ones; public SSH keys name their owner
     "eyJ": rf"{_W}{{8,}}\.{_W}{{4,}}(?:\.{_W}*){{0,3}}",
@@ -91,6 +101,17 @@ OTHER_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".atlasv1.",), rf"(?<!{_A}){_A}{{14}}\.atlasv1\.{_W}{{60,}}"),  # Terraform
     (("-us",), rf"(?<!{_A}){_H}{{32}}-us\d\d?(?!{_A})"),  # Mailchimp
     (("AC", "SK"), rf"[AS](?<!{_A}.)[CK]{_H}{{32}}(?!{_A})"),  # Twilio
+    # any issuer's: a short prefix, then characters of all kinds
+    (
+        ("_",),
+        rf"[a-z](?<![A-Za-z0-9_/.-].)[a-z]{{1,7}}_(?=[A-Z_-]{{0,40}}[a-z0-9]*[A-Z])(?=[a-zA-Z]{{0,40}}\d){_A}{{32,128}}(?!{_W})",
+    ),
+    # HashiCorp Vault before 1.10
+    (
+        ("s.",),
+        rf"s(?<![A-Za-z0-9_.].)\.(?=[a-zA-Z]{{0,20}}\d)(?=[a-z0-9]{{0,20}}[A-Z]){_A}{{24}}(?![A-Za-z0-9_.(])",
+    ),
+    (("{S",), r"\{S(?:SHA|HA|MD5|SHA\d{3})\}[A-Za-z0-9+/]{24,}={0,2}"),
     (  # hashes of passwords
         ("$",),
         r"\$(?<![A-Za-z0-9_$].)(?:(?:1|apr1)\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}"
@@ -98,8 +119,6 @@ OTHER_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
         r"|argon2id?\$[A-Za-z0-9+/$=,]{40,}|pbkdf2-sha\d+\$[./A-Za-z0-9$]{30,})",
     ),
 )
-
-SHAPE_LITERALS = tuple(_PREFIXES)
 
 
 def _shape() -> str:

@@ -1,19 +1,41 @@
-"""Secrets in columns: a table whose header names a credential (Markdown, Jira, CSV)."""
+"""Secrets that a heading names: table columns, SQL inserts, the data of a Kubernetes `Secret`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from alchemy.cleaning.pii_judges import is_stand_in, looks_secret
+from alchemy.cleaning.pii_looks import is_stand_in, looks_secret
 from alchemy.cleaning.pii_numbers import Span
 from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD
 
 _NAME = re.compile(rf"[\s*`\"']*[\w .-]{{0,24}}?(?:{KEYWORD})[\s*`\"']*", re.VERBOSE | re.ASCII)
-_RULE = re.compile(r"[\s|:-]+")
+_RULE = re.compile(r"[\s|:+-]+")
 _CELL = re.compile(r"[^|]*")
 _FIELD = re.compile(r"[^,;\t]*")
 _LONGEST_HEADER = 2000
+_INSERT = re.compile(r"\(([^()\n]{1,400})\)\s*VALUES\s*\(([^()\n]{1,1000})\)", re.IGNORECASE)
+_ITEM = re.compile(r"\s*(?:N?'((?:[^'\\]|\\.|'')*)'|\"([^\"]*)\"|([^,]*))\s*(?:,|\Z)")
+_MANIFEST = re.compile(r"^kind:[ ]*[\"']?Secret\b", re.MULTILINE)
+_DATA = re.compile(r"^(?:data|stringData):[ ]*\n((?:[ ]+[^\n]*(?:\n|\Z))+)", re.MULTILINE)
+_ENTRY = re.compile(r"^[ ]+[\w.-]+:[ ]*[\"']?([^\s\"'|>][^\s\"']*)", re.MULTILINE)
+
+
+def named_secrets(text: str) -> Iterator[Span]:
+    """What a heading, a list of columns or the kind of a manifest says is secret."""
+    yield from column_secrets(text)
+    for match in _INSERT.finditer(text):
+        names = match.group(1).split(",")
+        for name, item in zip(names, _ITEM.finditer(text, *match.span(2)), strict=False):
+            value = item.group(1) or item.group(2)
+            if value and STRONG_KEYWORD.search(name) and not is_stand_in(value):
+                start = item.start(1 if item.group(1) else 2)
+                yield "SECRET", start, start + len(value)
+    if _MANIFEST.search(text):
+        for data in _DATA.finditer(text):
+            for entry in _ENTRY.finditer(text, *data.span(1)):
+                if not is_stand_in(entry.group(1)):
+                    yield "SECRET", *entry.span(1)
 
 
 def column_secrets(text: str) -> Iterator[Span]:
@@ -26,7 +48,7 @@ def column_secrets(text: str) -> Iterator[Span]:
         if columns and len(parts) == width:
             if not _RULE.fullmatch(line):
                 yield from _judged(parts, columns, at)
-        else:
+        elif not (columns and line and _RULE.fullmatch(line)):
             cells = _CELL if "|" in line else _FIELD
             columns, width = _header(line, cells)
         at += len(line) + 1
@@ -40,7 +62,9 @@ def _header(line: str, cells: re.Pattern[str]) -> tuple[dict[int, bool], int]:
     filled = [name for name in names if name]
     if len(filled) < 2 or any(len(name) > 32 for name in filled):
         return {}, 0
-    if cells is _FIELD and any(" " in name or not re.match(r"[A-Za-z]", name) for name in filled):
+    if cells is _FIELD and any(
+        " " in name or not re.match(r"[A-Za-z\u4e00-\u9fff]", name) for name in filled
+    ):
         return {}, 0
     found = {
         number: STRONG_KEYWORD.search(part) is not None

@@ -24,12 +24,16 @@ _RULES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("=\n",), r"=\n", ""),  # quoted-printable
     (("\\\n",), r"\\\n[ \t]*", ""),  # shell, properties, C
     (
-        ("\n+", '" +', "' +", '"+', "'+", '"\n', "'\n", "' .", '" .', "' &", '" &'),
-        r"""(?<=[^\s"'=:(,\[{>])(["'])[ \t]*(?:[+.&][ \t]*(?:\n[ \t]*)?|\\?\n[ \t]*(?:[+.&][ \t]*)?)[bru]?\1(?=[^\s"',:;)\]}])""",
+        (
+            *("\n+", '" +', "' +", '"+', "'+", '"\n', "'\n", "' .", '" .', "' &", '" &'),
+            '" |',
+            "' |",
+        ),
+        r"""(?<=[^\s"'=:(,\[{>])(["'])[ \t]*(?:(?:[+.&]|\|\|)[ \t]*(?:_?\n[ \t]*)?|\\?\n[ \t]*(?:[+.&][ \t]*)?)[bru]?\1(?=[^\s"',:;)\]}])""",
         "",
     ),
     (
-        ("&#", "&lt;", "&quot;", "&amp;", "&commat;", "&period;"),
+        ("&",),
         r"&(?:\#\d{2,6}|\#[xX][0-9A-Fa-f]{2,5}|lt|gt|quot|amp|commat|period|colon|equals);",
         "html",
     ),
@@ -50,7 +54,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ((" @ ",), rf"(?<=\w)[ ]@[ ](?=[\w-]+(?:\.[\w-]+)*\.{_TLD})", "@"),
     (("@\n",), r"(?<=\w)@\n[ \t>]*(?=\w)", "@"),
     (("\n@",), r"(?<=\w)\n[ \t>]*@(?=\w)", "@"),
-    (("\n",), r"(?<=\d)\n(?=\d{3}[ .-]\d)", " "),  # a telephone number
+    (("\n",), r"\n(?<=\d\n)(?=\d{3}[ .-]\d)", " "),  # a telephone number
 )
 Joint: TypeAlias = tuple[tuple[str, ...], re.Pattern[str], str]
 """Literals of which one must occur, the pattern, and what stands for it."""
@@ -66,6 +70,9 @@ _COMPILED: tuple[Joint, ...] = (
     *((literals, re.compile(pattern, re.VERBOSE), what) for literals, pattern, what in _RULES),
     (("\n",), _WRAP, ""),
 )
+
+
+_BRACKETED = re.compile(r"[\[({](?:[.@]|dot|DOT|at|AT)[\])}]")
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,19 @@ class View:
 
 def joint_rules(text: str) -> list[Joint]:
     """The joints that can occur in a text or any part of it."""
-    return [rule for rule in _COMPILED if any(literal in text for literal in rule[0])]
+    found: list[Joint] = []
+    bracketed = _BRACKETED.search(text)
+    quoted = '"' in text or "'" in text
+    for rule in _COMPILED:
+        first = rule[0][0]
+        if (first[0] == "[" and not bracketed) or (first == "\n+" and not quoted):
+            continue
+        for literal in rule[0]:  # a generator costs more than most of the looks
+            if literal in text:
+                if rule[1].search(text):
+                    found.append(rule)
+                break
+    return found
 
 
 def views(text: str, rules: list[Joint]) -> Iterator[View]:

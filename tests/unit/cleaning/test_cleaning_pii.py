@@ -403,6 +403,23 @@ HOSTILE = [
         "\\u0041",
         "1 2 3 ",
     ),
+    *(
+        'connect("a", ',
+        "kind: Secret\ndata:\n a: b\n",
+        "(password) VALUES (",
+        "-u a -p ",
+        "net use a ",
+        "password set to ",
+        "token: |\n  a\n",
+        "use a/",
+        "key=",
+        "snmpwalk -",
+        'send "',
+        '"a b',
+        "password 1 ",
+        "a/b1@c:1 ",
+        "echo a | ",
+    ),
 ]
 
 
