@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -48,7 +49,13 @@ def csv_items(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Item]:
                 raise BadRecord(f"{too_large(limit)}; the rest of the file was not read")
             yield decoded(raw) + "\n"
 
-    rows = csv.reader(lines(), strict=True)
+    given = lines()
+    try:
+        header = next(given, "")
+    except BadRecord as error:
+        yield Item("line 1", problem=str(error))
+        return
+    rows = csv.reader(itertools.chain([header], given), delimiter=_delimiter(header), strict=True)
     names: list[str] = []
     first = 1
     while True:
@@ -72,6 +79,12 @@ def csv_items(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Item]:
             yield Item(position, problem=problem)
         elif any(cell.strip() for cell in row):
             yield Item(position, _record(names, row))
+
+
+def _delimiter(header: str) -> str:
+    """What stands most often between names: Jira lets people choose it."""
+    unquoted = re.sub(r'"[^"]*"', "", header)
+    return max(",;\t|", key=unquoted.count)
 
 
 def _record(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:

@@ -128,6 +128,16 @@ def test_jira_csv_export_with_repeated_columns_and_line_breaks(company):
     assert last.id == "jira:XD-3"
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_csv_may_be_divided_by_what_jira_offers(company, mark):
+    rows = [["Issue key", "Summary", '"Custom field (A, B; C)"', "Labels", "Labels"],
+            ["XD-1", f'"one{mark} two"', "x", "a", "b"]]  # fmt: skip
+    company.put("raw/jira/x.csv", "".join(f"{mark.join(row)}\n" for row in rows))
+    document = company.document()
+    assert document.title == " ".join(f"one{mark} two".split())
+    assert document.extra["labels"] == ["a", "b"]
+
+
 def test_csv_with_the_flat_column_names_of_a_data_set(company):
     company.put("raw/jira/x.csv", "issuekey,title,description,storypoint\nXD-1,Tap,,8\n")
     document = company.document()
