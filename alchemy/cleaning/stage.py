@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alchemy.cleaning import ledger, ner, pii
+from alchemy.cleaning import ledger, ner, pii, quality
 from alchemy.cleaning.ledger import LEDGER, Ledger
 from alchemy.cleaning.metrics import aligned, metrics_schema
 from alchemy.cleaning.parts import Job, Parts, clear, read_table
@@ -71,6 +71,7 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             a connector raised.
     """
     pii.check()
+    quality.check()
     ner.check(context.settings.cleaning.ner)
     ruler(context.settings.model_b)  # what is missing should not wait for the last step to be seen
     prefix = f"processed/{context.run_id}"
