@@ -16,6 +16,7 @@ import pytest
 import alchemy
 
 STAGES = ("wash", "quant", "refine", "index", "base", "train", "evaluate", "release")
+REACHED = ("stage.started", "stage.reused")
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -104,16 +105,19 @@ def test_a_killed_pipeline_resumes_after_the_last_receipt_with_the_same_result(
         process = place.start("data-alchemy", "full-cycle", "--json")
         assert process.stdout is not None
         started: set[str] = set()
+        reached = False
         for line in process.stdout:
             event = json.loads(line)
             if event.get("event") == "stage.started":
                 started.add(event["stage"])
-            if victim in started:
+            # reused: it ended after the last kill, before that run's actors were gone
+            reached = event.get("stage") == victim and event.get("event") in REACHED
+            if reached:
                 time.sleep(0.7)
                 process.send_signal(signal.SIGKILL)
                 break
         process.wait(30)
-        assert victim in started
+        assert reached
         assert started.isdisjoint(done), "a stage with a receipt was done again"
         # the same input makes the same run, wherever it is made
         done = set(place.receipts(app.run_id)) - {"release"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -181,8 +182,9 @@ def _wait_for_checkpoint(lake: LocalLake, run_id: str) -> None:
 
 def _train_workers() -> list[psutil.Process]:
     """Training workers of this test's own cluster (its raylet is our child)."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.cmdline() and process.cmdline()[0].startswith("ray::RayTrainWorker")
-    ]
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+            if "".join(process.cmdline()[:1]).startswith("ray::RayTrainWorker"):
+                found.append(process)
+    return found
