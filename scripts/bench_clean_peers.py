@@ -247,7 +247,13 @@ def run_datatrove(engine: str, raw: Path) -> None:
                 ]
 
             def execute(steps: list[Any], count: int) -> None:
-                LocalPipelineExecutor(steps, tasks=count, workers=2, skip_completed=False).run()
+                LocalPipelineExecutor(
+                    steps,
+                    tasks=count,
+                    workers=2,
+                    skip_completed=False,
+                    logging_dir=f"{place}/logs",
+                ).run()
 
             execute([*read(), MinhashDedupSignature(f"{place}/signatures", config=config)], tasks)
             execute(

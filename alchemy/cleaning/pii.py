@@ -17,7 +17,7 @@ from typing import Any
 
 from alchemy.cleaning.pii_finders import Finder, Search, finders
 from alchemy.cleaning.pii_judges import judge
-from alchemy.cleaning.pii_looks import KINDS, NAMES_SECRET, is_stand_in, looks_secret
+from alchemy.cleaning.pii_looks import HARMLESS_KEYS, KINDS, NAMES_SECRET, is_stand_in, looks_secret
 from alchemy.cleaning.pii_numbers import Span
 from alchemy.cleaning.pii_patterns import STRONG_KEYWORD
 from alchemy.cleaning.pii_tables import named_secrets
@@ -40,9 +40,6 @@ _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SWEEP_CHARS = range(6, 201)
 _SWEPT = 256
 _LEAST_NUMBER = 10**9  # a card, a telephone
-_HARMLESS_KEYS = frozenset("user username name type host port url id key".split())
-"""What stands beside a secret under a key such as `credentials`."""
-
 
 @dataclass
 class Numbering:
@@ -289,7 +286,7 @@ def _redact_json(value: Any, numbering: Numbering, plan: _Plan, secret: bool = F
                 plan,
                 _names_secret(key, item)
                 or (key == "value" and _names_secret(named, item))
-                or (secret and key.casefold() not in _HARMLESS_KEYS),
+                or (secret and key.casefold() not in HARMLESS_KEYS),
             )
             for key, item in value.items()
         }

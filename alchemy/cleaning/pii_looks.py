@@ -8,6 +8,8 @@ from alchemy.cleaning.pii_patterns import KEYWORD
 
 KINDS = ("CARD", "EMAIL", "IBAN", "IP", "NATIONAL_ID", "PERSON", "PHONE", "SECRET")
 
+HARMLESS_KEYS = frozenset("user username name type host port url id key".split())
+"""What stands beside a secret under a key such as `credentials`."""
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})_\d+\]")
 NAMES_SECRET = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _VARIABLE = re.compile(

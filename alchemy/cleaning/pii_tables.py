@@ -1,11 +1,11 @@
-"""Secrets that a heading names: table columns, SQL inserts, the data of a Kubernetes `Secret`."""
+"""Secrets named from above: table columns, SQL inserts, what stands in the brackets of a key."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from alchemy.cleaning.pii_looks import is_stand_in, looks_secret
+from alchemy.cleaning.pii_looks import HARMLESS_KEYS, is_stand_in, looks_secret
 from alchemy.cleaning.pii_numbers import Span
 from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD
 
@@ -20,10 +20,21 @@ _MANIFEST = re.compile(r"^kind:[ ]*[\"']?Secret\b", re.MULTILINE)
 _DATA = re.compile(r"^(?:data|stringData):[ ]*\n((?:[ ]+[^\n]*(?:\n|\Z))+)", re.MULTILINE)
 _ENTRY = re.compile(r"^[ ]+[\w.-]+:[ ]*[\"']?([^\s\"'|>][^\s\"']*)", re.MULTILINE)
 
+_GROUP = re.compile(rf"(?:{KEYWORD})[\w.-]{{0,24}}[\"']?\s{{0,4}}[:=]\s{{0,4}}(?=[\[{{])", re.VERBOSE | re.ASCII)
+_LONGEST_GROUP = 2000
+_VALUE_KEYS = frozenset(("value", "val", "data", "text"))
+_NAMES_OR_PROSE = re.compile(rf"\s|{KEYWORD}", re.VERBOSE | re.ASCII)
+_BRACKET = re.compile(r"[\[\]{}]")
+_MEMBER = re.compile(
+    r"(?:[\"']?([A-Za-z][\w.-]{0,40})[\"']?\s{0,4}[:=]\s{0,4})?([\"'])((?:(?!\2)[^\\\n]|\\.){3,512})\2(?!\s{0,4}:)",
+    re.ASCII,
+)
+
 
 def named_secrets(text: str) -> Iterator[Span]:
-    """What a heading, a list of columns or the kind of a manifest says is secret."""
+    """What a heading, a list of columns, a key or the kind of a manifest says is secret."""
     yield from column_secrets(text)
+    yield from _members(text)
     for match in _INSERT.finditer(text):
         names = match.group(1).split(",")
         for name, item in zip(names, _ITEM.finditer(text, *match.span(2)), strict=False):
@@ -36,6 +47,25 @@ def named_secrets(text: str) -> Iterator[Span]:
             for entry in _ENTRY.finditer(text, *data.span(1)):
                 if not is_stand_in(entry.group(1)):
                     yield "SECRET", *entry.span(1)
+
+
+def _members(text: str) -> Iterator[Span]:
+    """Strings in the brackets of a key such as `"credentials": {"user": …, "value": …}`."""
+    for group in _GROUP.finditer(text):
+        depth, end = 0, group.end()
+        strong = STRONG_KEYWORD.search(group.group()) is not None
+        for bracket in _BRACKET.finditer(text, group.end(), group.end() + _LONGEST_GROUP):
+            depth += 1 if bracket.group() in "[{" else -1
+            end = bracket.end()
+            if depth == 0:
+                break
+        for member in _MEMBER.finditer(text, group.end(), end):
+            key, value = (member.group(1) or "").casefold(), member.group(3)
+            if key in HARMLESS_KEYS or key.endswith("name") or is_stand_in(value):
+                continue
+            said = key in _VALUE_KEYS or (key and strong and not _NAMES_OR_PROSE.search(value))
+            if said or looks_secret(value):
+                yield "SECRET", *member.span(3)
 
 
 def column_secrets(text: str) -> Iterator[Span]:

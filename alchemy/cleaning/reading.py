@@ -196,11 +196,20 @@ class _Writer:
         key = part_key(self._root, self.parts)
         read = pa.Table.from_pylist(self._documents, READ)
         write_table(self._lake, f"{key}.read.parquet", read)
-        signed = pa.Table.from_pylist(self._signed, SIGNED)
+        columns = {name: [row[name] for row in self._signed] for name in SIGNED.names}
+        signed = pa.table(
+            {n: _lists(c) if n in ("bands", "lines") else c for n, c in columns.items()}, SIGNED
+        )
         write_table(self._lake, f"{key}.signed.parquet", signed)
         self.parts += 1
         self.text_bytes += self._chars
         self._documents, self._signed, self._chars = [], [], 0
+
+
+def _lists(arrays: Sequence[np.ndarray]) -> pa.ListArray:
+    """One list for each int64 array."""
+    offsets = np.cumsum([0, *map(len, arrays)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(np.concatenate(arrays)))
 
 
 class _Earlier:
