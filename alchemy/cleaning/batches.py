@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from alchemy.cleaning import dedup
-from alchemy.cleaning.parts import Job, read_table, sliced
+from alchemy.cleaning.parts import Job, lists, read_table, sliced
 from alchemy.cleaning.reading import PLACE_BITS, short_digest
 from alchemy.types import Document
 
@@ -111,17 +111,8 @@ def sides(job: Job, pairs: np.ndarray, parts: Iterable[Part]) -> Batches:
                 found = dedup.shingles_of(Document.from_dict(json.loads(line))).view(np.int64)
                 numbers.append(order[first:last] // 2)
                 shingles += [found] * int(last - first)
-            offsets = np.cumsum([0, *map(len, shingles)])
-            yield pa.RecordBatch.from_arrays(
-                [
-                    pa.array(np.concatenate([*numbers, np.empty(0, np.int64)])),
-                    pa.ListArray.from_arrays(
-                        pa.array(offsets, pa.int32()),
-                        pa.array(np.concatenate([*shingles, np.empty(0, np.int64)])),
-                    ),
-                ],
-                schema=SIDE,
-            )
+            pair = np.concatenate([np.empty(0, np.int64), *numbers])
+            yield pa.RecordBatch.from_arrays([pa.array(pair), lists(shingles)], schema=SIDE)
 
 
 def similarities(batches: Batches) -> Batches:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -65,6 +66,13 @@ def read_table(lake: Lake, key: str, columns: Sequence[str] | None = None) -> pa
     return pq.read_table(
         pa.BufferReader(lake.read(key)), columns=list(columns) if columns else None
     )
+
+
+def lists(arrays: Sequence[np.ndarray]) -> pa.ListArray:
+    """One list for each int64 array."""
+    offsets = np.cumsum([0, *map(len, arrays)])
+    values = np.concatenate([np.empty(0, np.int64), *arrays])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
 
 
 def clear(lake: Lake, prefix: str) -> int:

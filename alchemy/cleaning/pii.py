@@ -41,6 +41,7 @@ _SWEEP_CHARS = range(6, 201)
 _SWEPT = 256
 _LEAST_NUMBER = 10**9  # a card, a telephone
 
+
 @dataclass
 class Numbering:
     """The placeholders of one document: the same value gets the same number."""

@@ -20,7 +20,9 @@ _MANIFEST = re.compile(r"^kind:[ ]*[\"']?Secret\b", re.MULTILINE)
 _DATA = re.compile(r"^(?:data|stringData):[ ]*\n((?:[ ]+[^\n]*(?:\n|\Z))+)", re.MULTILINE)
 _ENTRY = re.compile(r"^[ ]+[\w.-]+:[ ]*[\"']?([^\s\"'|>][^\s\"']*)", re.MULTILINE)
 
-_GROUP = re.compile(rf"(?:{KEYWORD})[\w.-]{{0,24}}[\"']?\s{{0,4}}[:=]\s{{0,4}}(?=[\[{{])", re.VERBOSE | re.ASCII)
+_GROUP = re.compile(
+    rf"(?:{KEYWORD})[\w.-]{{0,24}}[\"']?\s{{0,4}}[:=]\s{{0,4}}(?=[\[{{])", re.VERBOSE | re.ASCII
+)
 _LONGEST_GROUP = 2000
 _VALUE_KEYS = frozenset(("value", "val", "data", "text"))
 _NAMES_OR_PROSE = re.compile(rf"\s|{KEYWORD}", re.VERBOSE | re.ASCII)

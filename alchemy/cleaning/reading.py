@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from alchemy.cleaning import boilerplate, dedup, quality
 from alchemy.cleaning.ner import redact_people
-from alchemy.cleaning.parts import Job, read_table, write_table
+from alchemy.cleaning.parts import Job, lists, read_table, write_table
 from alchemy.cleaning.pii import redact_document, redact_quarantined
 from alchemy.cleaning.plan import ReadUnit, UnitDone, UnitTask, part_key
 from alchemy.cleaning.text import normalise, one_line
@@ -198,18 +198,12 @@ class _Writer:
         write_table(self._lake, f"{key}.read.parquet", read)
         columns = {name: [row[name] for row in self._signed] for name in SIGNED.names}
         signed = pa.table(
-            {n: _lists(c) if n in ("bands", "lines") else c for n, c in columns.items()}, SIGNED
+            {n: lists(c) if n in ("bands", "lines") else c for n, c in columns.items()}, SIGNED
         )
         write_table(self._lake, f"{key}.signed.parquet", signed)
         self.parts += 1
         self.text_bytes += self._chars
         self._documents, self._signed, self._chars = [], [], 0
-
-
-def _lists(arrays: Sequence[np.ndarray]) -> pa.ListArray:
-    """One list for each int64 array."""
-    offsets = np.cumsum([0, *map(len, arrays)])
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(np.concatenate(arrays)))
 
 
 class _Earlier:
