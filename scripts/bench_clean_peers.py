@@ -8,10 +8,18 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bench_clean_report import report
+
+
+@lru_cache(maxsize=1)
+def _settings() -> Any:
+    from alchemy.config import Settings
+
+    return Settings()
 
 
 def cleaned(record: dict[str, Any], number: int) -> dict[str, Any]:
@@ -20,20 +28,14 @@ def cleaned(record: dict[str, Any], number: int) -> dict[str, Any]:
 
     from alchemy.cleaning import boilerplate, dedup, quality
     from alchemy.cleaning.reading import clean
-    from alchemy.config import BoilerplateSettings, FilterSettings
-    from alchemy.connectors.blocks import to_markdown
-    from alchemy.connectors.wiki_markup import parse_wiki
-    from alchemy.types import Document
+    from alchemy.connectors.jira import read_issue
+    from alchemy.connectors.records import RawUnit
 
-    text = to_markdown(parse_wiki(record["description"]))
-    key = record["key"]
-    document = Document(
-        f"jira:{key}", "jira", record["summary"], text, key, "default", ("everyone",)
-    )
-    document = quality.assess(clean(document)[0])
-    assert quality.refused(document, FilterSettings()) is None
-    exact, bands = dedup.sign(document, 0.85)
-    lines = boilerplate.count([document], BoilerplateSettings()).lines["jira"]
+    unit, settings = RawUnit("jira", "raw/jira/part.jsonl"), _settings()
+    document = quality.assess(clean(read_issue(unit, settings, record, {}))[0])
+    assert quality.refused(document, settings.cleaning.filters) is None
+    exact, bands = dedup.sign(document, settings.cleaning.near_duplicate_jaccard)
+    lines = boilerplate.count([document], settings.cleaning.boilerplate).lines["jira"]
     return {
         "place": number,
         "line": document.to_json(),
@@ -47,9 +49,7 @@ def common_lines(lines: list[Any]) -> dict[str, frozenset[int]]:
     """Lines that are boilerplate, from each document's lines."""
     import numpy as np
 
-    from alchemy.config import BoilerplateSettings
-
-    settings = BoilerplateSettings()
+    settings = _settings().cleaning.boilerplate
     digests, times = np.unique(np.concatenate(lines), return_counts=True)
     least = max(settings.min_documents, settings.min_share * len(lines))
     return {"jira": frozenset(digests[times >= least].tolist())}
@@ -60,13 +60,14 @@ def finished(line: str, common: dict[str, frozenset[int]]) -> tuple[list[str], d
     from alchemy.cleaning.boilerplate import strip
     from alchemy.cleaning.chunking import chunk_document
     from alchemy.cleaning.metrics import document_metrics
-    from alchemy.cleaning.tokens import wordpiece
-    from alchemy.config import BoilerplateSettings
+    from alchemy.cleaning.tokens import chunk_budget, ruler
     from alchemy.types import Document
 
+    cleaning, model = _settings().cleaning, _settings().model_b
     document = Document.from_dict(json.loads(line))
-    document = strip(document, common, BoilerplateSettings()).document
-    chunks = [chunk.to_json() for chunk in chunk_document(document, wordpiece(), 180)]
+    document = strip(document, common, cleaning.boilerplate).document
+    budget = chunk_budget(document, model, cleaning.chunk_tokens)
+    chunks = [chunk.to_json() for chunk in chunk_document(document, ruler(model), budget)]
     return chunks, document_metrics(document, len(chunks))
 
 

@@ -57,7 +57,7 @@ _SPRINT_NAME = re.compile(r"\bname=([^,\]]+)")
 def read_json_lines(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
     """One issue per line, flat or as REST gives it."""
     items = json_line_items(lake, unit, settings)
-    return build_documents(unit, items, lambda value: _document(unit, settings, value, {}))
+    return build_documents(unit, items, lambda value: read_issue(unit, settings, value, {}))
 
 
 def read_json(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
@@ -71,13 +71,13 @@ def read_json(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome
             names = found if isinstance(found, dict) else {}
             yield item
 
-    return build_documents(unit, items(), lambda value: _document(unit, settings, value, names))
+    return build_documents(unit, items(), lambda value: read_issue(unit, settings, value, names))
 
 
 def read_csv(lake: Lake, unit: RawUnit, settings: Settings) -> Iterator[Outcome]:
     """Jira's CSV export, or a CSV with the flat form's column names."""
     items = csv_items(lake, unit, settings)
-    return build_documents(unit, items, lambda value: _document(unit, settings, value, {}))
+    return build_documents(unit, items, lambda value: read_issue(unit, settings, value, {}))
 
 
 READERS: dict[str, Reader] = {
@@ -88,7 +88,15 @@ READERS: dict[str, Reader] = {
 }
 
 
-def _document(unit: RawUnit, settings: Settings, value: Any, names: Mapping[str, Any]) -> Document:
+def read_issue(unit: RawUnit, settings: Settings, value: Any, names: Mapping[str, Any]) -> Document:
+    """The document of one issue, in REST or flat form.
+
+    Args:
+        names: id of a custom field → its name.
+
+    Raises:
+        BadRecord: the value is no issue.
+    """
     record = as_object(value)
     if "fields" not in record:
         return issue_document(unit, settings, record, _flat(record))
