@@ -75,6 +75,12 @@ class Place:
         (run,) = (self.data / "runs").iterdir()
         return run.name
 
+    @property
+    def first_run(self) -> str:
+        """The run that was washed first in this place, after which others may have come."""
+        washed = (self.data / "runs").glob("*/wash/receipt.json")
+        return min(washed, key=lambda path: path.stat().st_mtime).parents[1].name
+
     def command(
         self,
         *words: str,

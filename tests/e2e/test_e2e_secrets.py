@@ -66,7 +66,7 @@ def replies(app: Any) -> dict[str, str]:
 
 def catalog_of(app: Any) -> Path:
     """The catalog of the index that the demo published."""
-    (catalog,) = (app.data / app.receipts(app.run_id)["index"]["uri"]).glob("catalog.sqlite")
+    (catalog,) = (app.data / app.receipts(app.first_run)["index"]["uri"]).glob("catalog.sqlite")
     return catalog
 
 
@@ -90,7 +90,7 @@ def test_planted_records_are_indexed_and_trained_on_with_placeholders(app: Any) 
     assert sum(bool(_PLACEHOLDER.search(text)) for _, text in planted) > 200
     borders = [text[:_BORDER_CHARS] + "\0" + text[-_BORDER_CHARS:] for _, text in planted]
     assert sum(bool(_PLACEHOLDER.search(ends)) for ends in borders) > 40
-    pairs = (app.data / "sft" / app.run_id / "sft_train.jsonl").read_text().splitlines()
+    pairs = (app.data / "sft" / app.first_run / "sft_train.jsonl").read_text().splitlines()
     taught = [p for p in map(json.loads, pairs) if _PLANTED.match(p["document_ids"][0])]
     assert sum(bool(_PLACEHOLDER.search(p["response"])) for p in taught) > 5
 
