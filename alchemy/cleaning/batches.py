@@ -27,7 +27,6 @@ Part: TypeAlias = tuple[int, str]
 KEY = pa.schema([("key", pa.int64()), ("place", pa.int64())])
 SIDE = pa.schema([("pair", pa.int64()), ("shingles", pa.list_(pa.int64()))])
 SIMILARITY = pa.schema([("pair", pa.int64()), ("similarity", pa.float64())])
-ROWS = 4096
 DOCUMENT_ROWS = 256
 """Rows of a batch that carries whole texts: a text may be as long as a record may be."""
 

@@ -35,7 +35,8 @@ from alchemy.types import text_digest
 LEDGER = "ledger.jsonl"
 POINTER = "ledger"
 _WASHED = "washed"
-_FORMAT = "1"
+_FORMAT = "2"
+"""Of what reading makes: another one whenever its keys, signals or rules change."""
 
 log = get_logger()
 
