@@ -76,16 +76,10 @@ def spread(units: Sequence[RefineUnit], settings: Settings) -> Iterator[Refined]
         yield Refined.from_dict(json.loads(row["refined"]))
 
 
-def redacted(texts: Sequence[str]) -> list[str]:
-    """The texts of one record without personal data and credentials, numbered together."""
-    numbering = pii.Numbering()
-    return [pii.redact(text, numbering) for text in texts]
-
-
 def run(context: StageContext) -> Receipt:
     """Stage "refine" on Ray Data. See `alchemy.synthesis.stage`."""
     pii.check()
-    return stage.run(context, read_feedback(context.lake), redacted, spread)
+    return stage.run(context, read_feedback(context.lake), pii.redact_together, spread)
 
 
 @ray.remote

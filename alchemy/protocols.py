@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
 
     from alchemy.types import Draft
+
+Redact: TypeAlias = Callable[[Sequence[str]], list[str]]
+"""Texts of one record → the same texts redacted, with one numbering for all of them."""
 
 
 @dataclass(frozen=True)

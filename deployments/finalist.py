@@ -12,12 +12,13 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from alchemy import logs
+from alchemy.cleaning import pii
 from alchemy.config import Settings
 from alchemy.finalist.fusion import Fusion
+from alchemy.models.outgoing import service_chat_model
 from alchemy.stores import open_lake
 from alchemy.types import Answer, Draft, Passage, Release
 from deployments.gateway_engines import typed_call_error
-from deployments.outgoing import service_chat_model
 from deployments.releases import ReleaseCache
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Finalist:
     async def __init__(self, settings: Settings, knowledge: DeploymentHandle) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         logs.configure()
         self._knowledge = knowledge
-        chat_model = await asyncio.to_thread(service_chat_model, settings.model_d)
+        chat_model = await asyncio.to_thread(
+            service_chat_model, settings.model_d, pii.redact_together
+        )
         self._fusion = Fusion(self._embed, chat_model)
         self._releases: ReleaseCache[Release] = ReleaseCache(
             open_lake(settings.lake), lambda release: release, part="finalist"

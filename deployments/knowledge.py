@@ -14,14 +14,15 @@ from ray import serve
 from ray.util.metrics import Histogram
 
 from alchemy import logs
+from alchemy.cleaning import pii
 from alchemy.config import Settings
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
+from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
 from alchemy.stores import open_lake
 from alchemy.types import Passage, Principal, Release
 from deployments.metrics import batch_size_histogram
-from deployments.outgoing import service_embedder
 from deployments.releases import ReleaseCache
 
 
@@ -40,7 +41,9 @@ class Knowledge:
     async def __init__(self, settings: Settings) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         logs.configure()
         self._settings = settings
-        self._embedder = await asyncio.to_thread(service_embedder, settings.model_b)
+        self._embedder = await asyncio.to_thread(
+            service_embedder, settings.model_b, pii.redact_together
+        )
         self._batch_sizes = batch_size_histogram()
         self._step_seconds = Histogram(
             "alchemy_step_seconds",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "redact",
     "redact_document",
     "redact_quarantined",
+    "redact_together",
     "rewritten",
     "strings",
 ]
@@ -91,6 +92,12 @@ class _Plan:
 def redact(text: str, numbering: Numbering, kinds: tuple[str, ...] = KINDS) -> str:
     """The text with every finding of `kinds` replaced. Applying it twice changes nothing."""
     return _redact(text, numbering, _Plan.of(text), kinds)
+
+
+def redact_together(texts: Sequence[str]) -> list[str]:
+    """The texts of one record or conversation, redacted with one numbering for all of them."""
+    numbering = Numbering()
+    return [redact(text, numbering) for text in texts]
 
 
 def _redact(text: str, numbering: Numbering, plan: _Plan, kinds: tuple[str, ...] = KINDS) -> str:

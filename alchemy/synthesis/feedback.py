@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from alchemy.protocols import Redact
 from alchemy.synthesis.refining import pair_id
 from alchemy.synthesis.verification import question_key
 from alchemy.types import SftPair
-
-Redact = Callable[[Sequence[str]], list[str]]
-"""Texts of one record → the same texts redacted, with one numbering for all of them."""
 
 _MARKER = re.compile(r"\s*\[\d+\]")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from alchemy.config import Settings, SynthesisSettings
-from alchemy.protocols import Lake
+from alchemy.protocols import Lake, Redact
 from alchemy.stage import StageContext, read_jsonl
-from alchemy.synthesis.feedback import DocumentAccess, Rated, Redact, approved_pairs
+from alchemy.synthesis.feedback import DocumentAccess, Rated, approved_pairs
 from alchemy.synthesis.refining import (
     Refined,
     RefineUnit,

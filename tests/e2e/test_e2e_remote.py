@@ -17,7 +17,7 @@ import pytest
 from planted_company import Company
 
 from actors.cleaner import raw_data
-from actors.refiner import redacted
+from alchemy.cleaning import pii
 from alchemy.cleaning import stage as wash
 from alchemy.cleaning.local import LocalEngine
 from alchemy.cleaning.parts import Job
@@ -26,12 +26,12 @@ from alchemy.cleaning.reading import read_task
 from alchemy.config import LakeSettings, ModelSettings, Settings
 from alchemy.finalist.prompts import FUSION, fusion_messages
 from alchemy.knowledge import stage as index
+from alchemy.models.outgoing import service_chat_model, service_embedder
 from alchemy.models.registry import load_embedder
 from alchemy.stage import StageContext, write_jsonl, write_receipt
 from alchemy.stores import open_lake
 from alchemy.synthesis import stage as refine
 from alchemy.types import Insight
-from deployments.outgoing import service_chat_model, service_embedder
 
 QUESTIONS = 200
 
@@ -128,7 +128,7 @@ def test_the_stages_send_no_secret(
     write_jsonl(quant.out("insights.jsonl"), [Insight("jira:SEC-0", "SEC-0 is large.")])
     files = {"insights.jsonl": quant.out("insights.jsonl")}
     write_receipt(lake, quant.finish("quant/run-1", files, rows=1, schema=(), inputs={}))
-    refine.run(context("refine"), (), redacted)
+    refine.run(context("refine"), (), pii.redact_together)
     indexed = index.run(context("index"), load_embedder(settings.model_b))
 
     _, received = remote
@@ -145,7 +145,10 @@ def test_the_service_sends_no_secret_of_a_question(
     _, received = remote
     received.chats.clear()
     received.embeddings.clear()
-    embedder, chat = service_embedder(settings.model_b), service_chat_model(settings.model_d)
+    embedder, chat = (
+        service_embedder(settings.model_b, pii.redact_together),
+        service_chat_model(settings.model_d, pii.redact_together),
+    )
     assert chat is not None
     questions = [f"Who wrote this?\n{text}" for text in company.texts[:QUESTIONS]]
     embedder.encode(questions)

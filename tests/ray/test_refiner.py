@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from actors import refiner
+from alchemy.cleaning import pii
 from alchemy.config import LakeSettings, ModelSettings, Settings
 from alchemy.connectors.feedback import read_feedback
 from alchemy.errors import AlchemyError, ErrorCode
@@ -79,7 +80,7 @@ def test_pairs_written_on_ray_are_the_same_bytes_as_here(tmp_path: Path) -> None
 
     lake = LocalLake(settings.lake.root)
     here = StageContext("run-1", "refine", settings, lake, tmp_path / "here")
-    again = stage.run(here, read_feedback(lake), refiner.redacted)
+    again = stage.run(here, read_feedback(lake), pii.redact_together)
     assert again.files == receipt.files
     assert again.counts == receipt.counts
 
