@@ -251,14 +251,10 @@ def chat_call(
     )
 
 
-def search_call(query: str, top_k: int, sources: Sequence[str] | None) -> Call[wire.SearchResponse]:
-    """POST /api/search."""
-    body = checked(
-        wire.SearchRequest,
-        query=query,
-        top_k=top_k,
-        sources=None if sources is None else list(sources),
-    )
+def search_call(query: str, top_k: int, **options: Any) -> Call[wire.SearchResponse]:
+    """POST /api/search; `options` are further fields of its body."""
+    given = {name: value for name, value in options.items() if value is not None}
+    body = checked(wire.SearchRequest, query=query, top_k=top_k, **given)
     return Call("POST", "/api/search", wire.SearchResponse.model_validate, body)
 
 

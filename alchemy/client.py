@@ -20,6 +20,7 @@ from websockets.sync.client import connect as open_websocket
 
 from alchemy import _transport as transport
 from alchemy import wire
+from alchemy.types import Mode
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 Event = transport.Event
@@ -145,10 +146,38 @@ class Client:
             raise transport.stream_fault(self._session, error) from error
 
     def search(
-        self, query: str, top_k: int = 8, sources: Sequence[str] | None = None
+        self,
+        query: str,
+        top_k: int = 8,
+        sources: Sequence[str] | None = None,
+        *,
+        projects: Sequence[str] | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        mode: Mode = "hybrid",
+        explain: bool = False,
     ) -> wire.SearchResponse:
-        """Passages for a query, best first."""
-        return self._call(transport.search_call(query, top_k, sources))
+        """Passages for a query, best first.
+
+        Args:
+            sources: only these sources, e.g. `["jira"]`.
+            projects: only these Jira projects, wiki spaces, repositories or top folders.
+            since, until: ISO 8601; last updated then or later, and before then.
+            mode: by both signals, or by vectors (`dense`) or words (`lexical`) alone.
+            explain: fill `signals` of each passage: what gave it its place.
+        """
+        return self._call(
+            transport.search_call(
+                query,
+                top_k,
+                sources=sources,
+                projects=projects,
+                since=since,
+                until=until,
+                mode=mode,
+                explain=explain,
+            )
+        )
 
     def ingest(
         self,
@@ -290,10 +319,30 @@ class AsyncClient:
             raise transport.stream_fault(self._session, error) from error
 
     async def search(
-        self, query: str, top_k: int = 8, sources: Sequence[str] | None = None
+        self,
+        query: str,
+        top_k: int = 8,
+        sources: Sequence[str] | None = None,
+        *,
+        projects: Sequence[str] | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        mode: Mode = "hybrid",
+        explain: bool = False,
     ) -> wire.SearchResponse:
         """See `Client.search`."""
-        return await self._call(transport.search_call(query, top_k, sources))
+        return await self._call(
+            transport.search_call(
+                query,
+                top_k,
+                sources=sources,
+                projects=projects,
+                since=since,
+                until=until,
+                mode=mode,
+                explain=explain,
+            )
+        )
 
     async def ingest(
         self,

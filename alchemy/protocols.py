@@ -107,6 +107,19 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Question and text → how well the text answers."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 that changes with the weights."""
+        ...
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """float32[n]: log-odds that each text is relevant to its question."""
+        ...
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """One prompt with its own limits; honoured inside a batch.

@@ -265,12 +265,33 @@ class IndexingSettings(_Section):
     """Ray GPUs per actor; needed when model_b runs on one."""
 
 
-class RetrievalSettings(_Section):
-    """Candidates per signal and passages per answer."""
+class WeightSettings(_Section):
+    """What each signal adds to a passage's score."""
 
+    dense: float = Field(default=1.0, ge=0)
+    """Times the cosine of question and passage."""
+    lexical: float = Field(default=1.0, ge=0)
+    """Times BM25 over the most it could be."""
+    parent: float = Field(default=0.1, ge=0)
+    """Times the best score of another passage of the same document."""
+    recency: float = Field(default=0.02, ge=0)
+    """Decides between passages that are otherwise alike, for instance versions of one page."""
+    rerank: float = Field(default=1.0, ge=0)
+    """Times the reranker's probability."""
+    sources: dict[str, float] = Field(default_factory=dict[str, float])
+    """Added for a source, e.g. `{confluence: 0.05}`."""
+
+
+class RetrievalSettings(_Section):
+    """Candidates per signal, how they are weighed, and passages per answer."""
+
+    index: Literal["auto", "flat", "ivf", "hnsw"] = "auto"
+    """`auto`: exact up to 50,000 chunks, then `ivf`; `hnsw` answers faster but builds slowly."""
     candidates: int = Field(default=50, ge=1)
     passages: int = Field(default=8, ge=1)
-    rrf_k: int = Field(default=60, ge=1)
+    rerank_candidates: int = Field(default=20, ge=1)
+    recency_half_life_days: float = Field(default=365.0, gt=0)
+    weights: WeightSettings = WeightSettings()
 
 
 class EvaluationSettings(_Section):

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 PUBLIC_GROUP = "everyone"
 """The group every principal of a tenant belongs to."""
@@ -316,6 +316,28 @@ class Principal(JsonRecord):
     def may_read(self, tenant: str, acl: tuple[str, ...]) -> bool:
         """Whether this principal may read something of `tenant` with these groups."""
         return tenant == self.tenant and not set(acl).isdisjoint(self.groups)
+
+
+@dataclass(frozen=True)
+class Filters(JsonRecord):
+    """What a search is limited to; an empty field does not limit.
+
+    Attributes:
+        sources: names of sources (`jira`, …).
+        projects: Jira projects, wiki spaces, repositories, top folders; in any case.
+        since, until: ISO 8601 dates or times; of the last update, `until` excluded.
+    """
+
+    sources: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
+
+
+NO_LIMITS = Filters()
+
+Mode = Literal["hybrid", "dense", "lexical"]
+"""By which signals a search finds candidates."""
 
 
 def text_digest(*parts: str) -> str:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from alchemy.types import Mode
+
 MAX_QUESTION_CHARS = 8000
 
 
@@ -32,12 +34,24 @@ class LoginResponse(_Body):
     roles: list[str]
 
 
-class ChatRequest(_Body):
+class FilterBody(_Body):
+    """What is searched; nothing named: everything the caller may read.
+
+    `projects` are Jira projects, wiki spaces, repositories or top folders; `since` and `until` (not
+    itself included) are ISO 8601 dates or times of a document's last update.
+    """
+
+    sources: list[str] | None = None
+    projects: list[str] | None = None
+    since: str | None = Field(None, max_length=40)
+    until: str | None = Field(None, max_length=40)
+
+
+class ChatRequest(FilterBody):
     """POST /api/chat, POST /api/chat/stream, and each WebSocket message."""
 
     question: str = Field(min_length=1, max_length=MAX_QUESTION_CHARS)
     session: str | None = Field(None, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
-    sources: list[str] | None = None
     top_k: int | None = Field(None, ge=1, le=50)
 
 
@@ -114,12 +128,13 @@ chat_event: TypeAdapter[StatusEvent | TokenEvent | AnswerEvent | ErrorEvent] = T
 )
 
 
-class SearchRequest(_Body):
-    """POST /api/search."""
+class SearchRequest(FilterBody):
+    """POST /api/search. With `explain` each passage has its `signals`: what gave it its place."""
 
     query: str = Field(min_length=1, max_length=MAX_QUESTION_CHARS)
     top_k: int = Field(8, ge=1, le=100)
-    sources: list[str] | None = None
+    mode: Mode = "hybrid"
+    explain: bool = False
 
 
 class PassageBody(_Body):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayError, RayTaskError
@@ -11,10 +11,11 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.knowledge.followup import standalone
 from alchemy.protocols import GenerationRequest
 from alchemy.serving.admission import Busy
 from alchemy.serving.ask import Engines
-from alchemy.types import Answer, Draft, Passage, Principal
+from alchemy.types import Answer, Draft, Filters, Mode, Passage, Principal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,12 @@ class HandleEngines:
 
     def engines(self) -> Engines:
         """For `Asker`."""
-        return Engines(search=self.search, draft=self.draft, finalize=self.finalize)
+        return Engines(
+            standalone=standalone,
+            search=self.search,
+            draft=self.draft,
+            finalize=self.finalize,
+        )
 
     async def search(
         self,
@@ -43,11 +49,11 @@ class HandleEngines:
         principal: Principal,
         release: str,
         top_k: int,
-        sources: Sequence[str] | None,
+        filters: Filters,
+        mode: Mode,
     ) -> list[Passage]:
         """See `Engines.search`."""
-        wanted = None if sources is None else list(sources)
-        call = self._knowledge.search.remote(question, principal, release, top_k, wanted)
+        call = self._knowledge.search.remote(question, principal, release, top_k, filters, mode)
         return await _reply(call, "knowledge")
 
     async def embed(self, texts: list[str]) -> np.ndarray:

@@ -21,7 +21,7 @@ from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
 from alchemy.stores import open_lake
-from alchemy.types import Passage, Principal, Release
+from alchemy.types import Filters, Mode, Passage, Principal, Release
 from deployments.metrics import batch_size_histogram
 from deployments.releases import ReleaseCache
 
@@ -70,13 +70,13 @@ class Knowledge:
         principal: Principal,
         release: str,
         top_k: int,
-        sources: Sequence[str] | None = None,
+        filters: Filters,
+        mode: Mode,
     ) -> list[Passage]:
         """The best passages this principal may read, best first.
 
         Args:
             release: id of the release whose index is searched.
-            sources: only these; None or empty for all.
 
         Raises:
             AlchemyError: NOT_FOUND for an unknown release, or why it cannot be loaded.
@@ -84,7 +84,7 @@ class Knowledge:
         async with self._timed("retrieve"):
             snapshot = await self._releases.get(release)
             vectors = await self.embed([question])
-            query = Query(question, vectors[0], principal, top_k, tuple(sources or ()))
+            query = Query(question, vectors[0], principal, top_k, filters, mode)
             # not batched: every query has its own rights, and a full-text search does not share
             find = partial(search, snapshot, [query], self._settings.retrieval)
             return (await asyncio.to_thread(find))[0]

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from alchemy.errors import AlchemyError, ErrorCode
-from alchemy.knowledge.catalog import write_catalog
+from alchemy.knowledge.catalog import Catalog
+from alchemy.knowledge.catalog_writer import write_catalog
 from alchemy.knowledge.embeddings import EmbeddingCache
-from alchemy.knowledge.snapshot import CATALOG_FILE, FORMAT, VECTORS_FILE
-from alchemy.knowledge.vectors import Vectors
+from alchemy.knowledge.snapshot import FORMAT
+from alchemy.knowledge.vectors import Kind, Vectors
 from alchemy.protocols import Embedder
 from alchemy.types import Chunk, Insight, text_digest
 
@@ -19,9 +20,12 @@ _BLOCK = 2048
 """Texts per shard of the cache: what an interrupted run may have to embed again."""
 
 
-def index_version(chunks_sha256: str, insights_sha256: str, embedder_digest: str) -> str:
+def index_version(
+    chunks_sha256: str, insights_sha256: str, embedder_digest: str, kind: Kind = "auto"
+) -> str:
     """`ix-<12 hex>` of everything the index is made of; the same content is the same version."""
-    return f"ix-{text_digest(str(FORMAT), chunks_sha256, insights_sha256, embedder_digest)[:12]}"
+    parts = (str(FORMAT), chunks_sha256, insights_sha256, embedder_digest, kind)
+    return f"ix-{text_digest(*parts)[:12]}"
 
 
 def embed_chunks(
@@ -70,11 +74,22 @@ def write_index(
     chunks: Iterable[Chunk],
     vectors: np.ndarray,
     insights: Iterable[Insight],
+    *,
+    kind: Kind = "auto",
+    previous: Catalog | None = None,
+    lists: Vectors | None = None,
 ) -> int:
-    """Write `vectors.faiss` and `catalog.sqlite` into an empty directory; how many chunks."""
+    """Write the files of an index version into an empty directory; how many chunks.
+
+    Args:
+        vectors: float32[n, d], row i for chunk i.
+        kind: see `Vectors.build`.
+        previous: of an earlier version; the words of chunks it has are not worked out again.
+        lists: vectors of an earlier version by the same embedder, see `Vectors.build`.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    Vectors.build(vectors).write(directory / VECTORS_FILE)
-    return write_catalog(directory / CATALOG_FILE, chunks, insights)
+    Vectors.build(vectors, kind, lists).write(directory)
+    return write_catalog(directory, chunks, insights, previous)
 
 
 def _checked_hash(chunk: Chunk) -> str:

@@ -11,10 +11,8 @@ from alchemy.knowledge.vectors import Vectors
 from alchemy.protocols import Embedder, Lake
 from alchemy.stores.versions import Manifest, fetch_directory
 
-FORMAT = 1
+FORMAT = 2
 """Layout of an index version; part of its name, so a new layout is a new version."""
-VECTORS_FILE = "vectors.faiss"
-CATALOG_FILE = "catalog.sqlite"
 INDEX_PREFIX = "index"
 
 
@@ -43,8 +41,8 @@ class Snapshot:
                 f"this version reads {FORMAT}",
                 "Build the index again: data-alchemy ingest.",
             )
-        vectors = Vectors.open(directory / VECTORS_FILE)
-        catalog = Catalog.open(directory / CATALOG_FILE)
+        vectors = Vectors.open(directory)
+        catalog = Catalog.open(directory)
         if vectors.count != catalog.count:
             catalog.close()
             raise AlchemyError(
@@ -83,14 +81,18 @@ class Snapshot:
         """Digest over the version's files, as a release records it."""
         return self.manifest.sha256
 
+    def built_with(self, embedder: Embedder) -> bool:
+        """Whether this embedder made the vectors."""
+        return self.manifest.meta.get("embedder") == embedder.digest
+
     def require_embedder(self, embedder: Embedder) -> None:
         """Refuse an embedder that did not make these vectors: their cosines mean nothing.
 
         Raises:
             AlchemyError: CONFLICT naming both digests.
         """
-        built_with = self.manifest.meta.get("embedder")
-        if built_with != embedder.digest:
+        if not self.built_with(embedder):
+            built_with = self.manifest.meta.get("embedder")
             raise AlchemyError(
                 ErrorCode.CONFLICT,
                 f"index {self.version} was built with the embedding model "

@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.build import embed_chunks, index_version, write_index
 from alchemy.knowledge.embeddings import EmbeddingCache
-from alchemy.knowledge.snapshot import FORMAT, INDEX_PREFIX
+from alchemy.knowledge.snapshot import FORMAT, INDEX_PREFIX, Snapshot
 from alchemy.protocols import Embedder
 from alchemy.stage import StageContext, read_jsonl
 from alchemy.stores.versions import (
     MANIFEST,
     Manifest,
+    advance_pointer,
     file_digest,
+    live_pointer,
     publish_directory,
     read_manifest,
 )
 from alchemy.types import Chunk, Insight, Receipt
 
-_SCHEMA = ("vectors.faiss: float32[n, d]", "catalog.sqlite: chunks, documents, access, words")
+_SCHEMA = (
+    "vectors.faiss: float32[n, d] or codes of it",
+    "vectors.safetensors: float16[n, d], beside codes",
+    "catalog.sqlite: chunks, documents, access, terms",
+    "words.safetensors: postings",
+    "rows.safetensors: access, source, project, date of each chunk",
+)
+LATEST = "index/pointer"
+"""Pointers to the newest built version: what the next build takes unchanged chunks from."""
 
 
 def run(context: StageContext, embedder: Embedder) -> Receipt:
@@ -35,7 +46,12 @@ def run(context: StageContext, embedder: Embedder) -> Receipt:
     wash, quant = context.receipt_of("wash"), context.receipt_of("quant")
     chunks_path = context.fetch(f"{wash.uri}/rag_chunks.jsonl")
     insights_path = context.fetch(f"{quant.uri}/insights.jsonl")
-    version = index_version(file_digest(chunks_path), file_digest(insights_path), embedder.digest)
+    version = index_version(
+        file_digest(chunks_path),
+        file_digest(insights_path),
+        embedder.digest,
+        context.settings.retrieval.index,
+    )
     root = f"{INDEX_PREFIX}/{version}"
     embedded = 0
     if context.lake.exists(f"{root}/{MANIFEST}"):
@@ -81,7 +97,20 @@ def _build(
             yield chunk
 
     directory = context.out(version)
-    count = write_index(directory, counted(), vectors, read_jsonl(insights_path, Insight))
+    previous = _previous(context)
+    try:
+        count = write_index(
+            directory,
+            counted(),
+            vectors,
+            read_jsonl(insights_path, Insight),
+            kind=context.settings.retrieval.index,
+            previous=previous.catalog if previous else None,
+            lists=previous.vectors if previous and previous.built_with(embedder) else None,
+        )
+    finally:
+        if previous is not None:
+            previous.close()
     meta = {
         "format": FORMAT,
         "embedder": embedder.digest,
@@ -90,5 +119,34 @@ def _build(
         "documents": len(documents),
     }
     manifest = publish_directory(context.lake, INDEX_PREFIX, version, directory, meta)
+    _point_to(context, version)
     context.progress("index.published", {"version": version, "chunks": count})
     return manifest, embedded
+
+
+def _previous(context: StageContext) -> Snapshot | None:
+    """The newest index, to take unchanged chunks from; None where there is none to be used."""
+    pointer = live_pointer(context.lake, LATEST)
+    if pointer is None:
+        return None
+    version = str(pointer[1]["index"])
+    cache = context.settings.state_dir / "cache" / "index"
+    try:
+        manifest = read_manifest(context.lake, f"{INDEX_PREFIX}/{version}")
+        return Snapshot.fetch(context.lake, version, manifest.sha256, cache)
+    except AlchemyError as error:
+        if error.code not in (ErrorCode.NOT_FOUND, ErrorCode.CORRUPT):
+            raise
+        # it only saves time: collected as garbage, of an older format, or damaged
+        context.progress("index.from_scratch", {"previous": version, "reason": str(error)})
+        return None
+
+
+def _point_to(context: StageContext, version: str) -> None:
+    pointer = live_pointer(context.lake, LATEST)
+    try:
+        after = pointer[0] if pointer else 0
+        advance_pointer(context.lake, LATEST, {"index": version}, after=after)
+    except AlchemyError as error:
+        if error.code is not ErrorCode.CONFLICT:  # another run's index is as good to start from
+            raise

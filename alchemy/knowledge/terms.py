@@ -1,17 +1,21 @@
 """Words for the full-text index: identifiers that stay findable, Chinese that can be split.
 
-SQLite's `unicode61` splits `XD-123` into two common words, keeps `refreshDelay` as one, and takes
-a run of Chinese as a single word. So the catalog indexes, beside the text, the joined form of each
-compound (`xd123`, `refreshdelay`), the words inside camel case, and characters and character pairs
-of Chinese, Japanese and Korean. A query goes through the same functions.
+A text becomes lower-case words, stemmed as English (Snowball), without accents. Beside each compound
+its joined form is indexed (`XD-123` → `xd123`, `--refreshDelay` → `refreshdelay`), with the words
+inside camel case; a run of Chinese, Japanese or Korean becomes its characters and character pairs.
+A query goes through the same functions.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import Stemmer
 
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 _WORD = re.compile(r"[^\W_]+")
@@ -19,10 +23,11 @@ _COMPOUND = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
 _CAMEL = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]")
 _COMMIT = re.compile(r"(?=.*\d)[0-9a-f]{7,40}")
+_ISSUE = re.compile(r"([A-Z][A-Z0-9_]*)-\d+")
 
-_LONGEST_COMPOUND = 80
+_LONGEST_TERM = 80
 """Longer ones are encoded data, not names."""
-_MOST_QUERY_WORDS = 64
+_MOST_QUERY_TERMS = 64
 _MOST_KEYS = 16
 
 STOPWORDS = frozenset(
@@ -31,46 +36,48 @@ STOPWORDS = frozenset(
     there these they this those to us was we were what when where which who whom why will with
     would you your""".split()
 )
+"""Not indexed: they are in most texts, and a third of all words."""
+
+
+class _Stemmers(threading.local):
+    """One per thread: a stemmer keeps a cache of its own that no lock guards."""
+
+    def __init__(self) -> None:
+        self.english: Any = Stemmer.Stemmer("english")
+
+
+_stemmers = _Stemmers()
 
 
 def cleaned(text: str) -> str:
-    """Compatibility forms folded (full-width letters); nothing SQLite cannot store is left."""
+    """Compatibility forms folded (full-width letters); lone surrogates and NUL removed."""
+    if text.isascii():
+        return text.replace("\0", " ")
     folded = unicodedata.normalize("NFKC", text).replace("\0", " ")
     return folded.encode("utf-8", "ignore").decode("utf-8")
 
 
-def searchable(text: str) -> str:
-    """The text with each Chinese/Japanese/Korean run replaced by its characters and pairs."""
-    return _CJK.sub(lambda run: f" {' '.join(_grams(run[0], single=True))} ", cleaned(text))
+def index_terms(text: str) -> tuple[list[str], list[str]]:
+    """Terms under which a text is found.
 
-
-def compounds(text: str) -> str:
-    """Joined forms of compound words and the words inside camel case, each once, in order."""
-    found: dict[str, None] = {}
-    for match in _COMPOUND.finditer(cleaned(text)):
-        found.update(dict.fromkeys(_forms(match[0])))
-    return " ".join(found)
-
-
-def full_text_query(text: str) -> str | None:
-    """An FTS5 expression that matches any meaningful word of `text`; None when it has none.
-
-    Every word is quoted and holds only letters and digits, so no input can be read as syntax.
+    Returns:
+        Its words in order, as often as they occur; and the further forms of its compounds, each
+        once.
     """
-    text = cleaned(text)
-    words: dict[str, None] = {}
-    for run in _CJK.findall(text):
-        words.update(dict.fromkeys(_grams(run, single=len(run) == 1)))
-    rest = _CJK.sub(" ", text)
-    for match in _COMPOUND.finditer(rest):
-        words.update(dict.fromkeys(_forms(match[0])))
-    plain = [word.lower() for word in _WORD.findall(rest)]
-    meaningful = (word for word in plain if len(word) > 1 and word not in STOPWORDS)
-    words.update(dict.fromkeys(meaningful))
-    if not words:
-        words.update(dict.fromkeys(plain))
-    chosen = list(words)[:_MOST_QUERY_WORDS]
-    return " OR ".join(f'"{word}"' for word in chosen) or None
+    words, rest = _words(text, single=True)
+    forms: dict[str, None] = {}
+    for compound in _COMPOUND.findall(rest):
+        if not (compound.islower() and compound.isalpha()):
+            forms.update(dict.fromkeys(_forms(compound)))
+    return _stemmed(words), _stemmed(list(forms))
+
+
+def query_terms(text: str) -> list[str]:
+    """The distinct terms of a question, in order; empty when it has no meaningful word."""
+    words, rest = _words(text, single=False)
+    for compound in _COMPOUND.findall(rest):
+        words += _forms(compound)
+    return list(dict.fromkeys(_stemmed(words)))[:_MOST_QUERY_TERMS]
 
 
 def document_keys(document_id: str) -> list[str]:
@@ -78,6 +85,13 @@ def document_keys(document_id: str) -> list[str]:
     key = document_id.partition(":")[2].lower()
     base = key.rpartition("/")[2]
     return sorted({k for k in (key, base) if k})
+
+
+def project_of(document_id: str) -> str:
+    """`jira:XD-123` → `XD`, `confluence:OPS/page` → `OPS`; empty where the id names none."""
+    key = document_id.partition(":")[2]
+    issue = _ISSUE.fullmatch(key)
+    return issue[1] if issue else key.partition("/")[0] if "/" in key else ""
 
 
 def mentioned_keys(text: str) -> list[str]:
@@ -95,16 +109,40 @@ def is_commit(word: str) -> bool:
     return _COMMIT.fullmatch(word) is not None
 
 
-def _forms(word: str) -> Iterator[str]:
-    if len(word) > _LONGEST_COMPOUND:
+def _words(text: str, *, single: bool) -> tuple[list[str], str]:
+    """Words and character grams of a text, lower case; and the text without its CJK runs."""
+    text = cleaned(text)
+    words: list[str] = []
+    if not text.isascii():
+        for run in _CJK.findall(text):
+            words += _grams(run, single=single or len(run) == 1)
+        text = _CJK.sub(" ", text)
+    plain = (_unaccented(word) for word in _WORD.findall(text.lower()))
+    words += (word for word in plain if word not in STOPWORDS and len(word) <= _LONGEST_TERM)
+    return words, text
+
+
+def _unaccented(word: str) -> str:
+    if word.isascii():
+        return word
+    parts = unicodedata.normalize("NFKD", word)
+    return "".join(c for c in parts if not unicodedata.combining(c)) or word
+
+
+def _stemmed(words: Sequence[str]) -> list[str]:
+    return _stemmers.english.stemWords(words)
+
+
+def _forms(compound: str) -> Iterator[str]:
+    if len(compound) > _LONGEST_TERM:
         return
-    pieces = re.split(r"[-_.]", word)
+    pieces = re.split(r"[-_.]", compound)
     if len(pieces) > 1:
         yield "".join(pieces).lower()
     for piece in pieces:
         inner = _CAMEL.findall(piece)
         if len(inner) > 1:
-            yield from (part.lower() for part in inner)
+            yield from (word for part in inner if (word := part.lower()) not in STOPWORDS)
 
 
 def _grams(run: str, *, single: bool) -> Iterator[str]:

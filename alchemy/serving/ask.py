@@ -19,7 +19,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
 from alchemy.serving.admission import Admission
 from alchemy.serving.sessions import Sessions, new_session_id
-from alchemy.types import Answer, Draft, Passage, Principal
+from alchemy.types import Answer, Draft, Filters, Mode, Passage, Principal
 
 T = TypeVar("T")
 Event = wire.StatusEvent | wire.TokenEvent | wire.AnswerEvent
@@ -37,15 +37,16 @@ class Engines:
     """What an answer is made with. Each raises `AlchemyError` only.
 
     Attributes:
-        search: (question, principal, release, top_k, sources) → passages, best first.
+        standalone: (question, earlier questions, oldest first) → the question without need of them.
+        search: (question, principal, release, top_k, filters, mode) → passages, best first; mode is
+            `hybrid`, `dense` or `lexical`.
         draft: (question, principal, release, max_new_tokens) → draft; None where the model learned
             from what this principal may not read.
         finalize: (question, passages, draft, release) → pieces of the text, then the `Answer`.
     """
 
-    search: Callable[
-        [str, Principal, str, int, Sequence[str] | None], Coroutine[Any, Any, list[Passage]]
-    ]
+    standalone: Callable[[str, Sequence[str]], str]
+    search: Callable[[str, Principal, str, int, Filters, Mode], Coroutine[Any, Any, list[Passage]]]
     draft: Callable[[str, Principal, str, int], Coroutine[Any, Any, Draft | None]]
     finalize: Callable[[str, list[Passage], Draft | None, str], AsyncGenerator[str | Answer, None]]
 
@@ -84,10 +85,20 @@ class Asker:
         self._draft_tokens = draft_tokens
         self._deadline_s = deadline_s
 
-    async def ask(self, principal: Principal, request: wire.ChatRequest, release: str) -> Stream:
+    async def ask(
+        self,
+        principal: Principal,
+        request: wire.ChatRequest,
+        release: str,
+        before: Sequence[str] = (),
+    ) -> Stream:
         """Status events, the text in pieces, and last the answer, which is stored by then.
 
+        A follow-up is answered as the question it stands for, and remembered as it was asked.
         Without a generator the answer is made from evidence alone: a logged, named degradation.
+
+        Args:
+            before: earlier questions, for who keeps the conversation and names no session.
 
         Raises:
             AlchemyError: OVERLOADED, DEADLINE, or what an engine or a store raised.
@@ -97,14 +108,15 @@ class Asker:
         async with AsyncExitStack() as held:
             async with self._within(deadline):
                 await held.enter_async_context(self._admission.slot())
+                question = await self._standalone(principal, request, before)
             yield wire.StatusEvent(step="retrieving")
             yield wire.StatusEvent(step="consulting")
-            evidence = await self._consult(principal, request, release, deadline)
+            evidence = await self._consult(principal, request, question, release, deadline)
             timings = dict(evidence.timings)
             yield wire.StatusEvent(step="fusing")
             fusing = time.monotonic()
             answer: Answer | None = None
-            async with aclosing(self._fuse(request.question, evidence, release, deadline)) as fused:
+            async with aclosing(self._fuse(question, evidence, release, deadline)) as fused:
                 async for piece in fused:
                     if isinstance(piece, Answer):
                         answer = piece
@@ -113,7 +125,9 @@ class Asker:
                         yield wire.TokenEvent(text=piece)
             assert answer is not None  # what `_fuse` ends with
             timings |= {"fuse": _since(fusing), "total": _since(started)}
-            answer = dataclasses.replace(answer, timings={**answer.timings, **timings})
+            answer = dataclasses.replace(
+                answer, question=request.question, timings={**answer.timings, **timings}
+            )
             if evidence.draft is None:  # whatever the release has, it had no part in this answer
                 answer = dataclasses.replace(answer, adapter=NO_ADAPTER, adapter_digest="")
             session = request.session or new_session_id()
@@ -143,14 +157,27 @@ class Asker:
                 if isinstance(piece, Answer):
                     return
 
+    async def _standalone(
+        self, principal: Principal, request: wire.ChatRequest, before: Sequence[str]
+    ) -> str:
+        if request.session:
+            turns = await self._sessions.turns(principal.user, request.session)
+            before = [turn.answer.question for turn in turns]
+        return self._engines.standalone(request.question, before)
+
     async def _consult(
-        self, principal: Principal, request: wire.ChatRequest, release: str, deadline: float
+        self,
+        principal: Principal,
+        request: wire.ChatRequest,
+        question: str,
+        release: str,
+        deadline: float,
     ) -> _Evidence:
         """Search and draft side by side; a failed search fails, a failed draft does not."""
         top_k = request.top_k or self._passages
-        engines, question = self._engines, request.question
+        engines, filters = self._engines, filters_of(request)
         search = asyncio.create_task(
-            _timed(lambda: engines.search(question, principal, release, top_k, request.sources))
+            _timed(lambda: engines.search(question, principal, release, top_k, filters, "hybrid"))
         )
         draft = asyncio.create_task(
             _timed(lambda: engines.draft(question, principal, release, self._draft_tokens))
@@ -232,6 +259,16 @@ def error_body(error: AlchemyError) -> wire.ErrorBody:
         message=error.message,
         remedy=error.remedy,
         retryable=error.code.retryable,
+    )
+
+
+def filters_of(body: wire.FilterBody) -> Filters:
+    """What a request limits its search to."""
+    return Filters(
+        tuple(body.sources or ()),
+        tuple(body.projects or ()),
+        body.since or None,
+        body.until or None,
     )
 
 

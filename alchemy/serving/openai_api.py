@@ -80,6 +80,10 @@ class ChatCompletionRequest(BaseModel):
     stop: str | list[str] | None = None
     n: Literal[1] = 1
 
+    def before(self) -> list[str]:
+        """The user messages before the last."""
+        return [m.text().strip() for m in self.messages if m.role == "user"][:-1]
+
     def question(self) -> str:
         """The last user message.
 
@@ -100,7 +104,9 @@ class ChatCompletionRequest(BaseModel):
 
     def chat_request(self) -> wire.ChatRequest:
         """The same question for the assistant."""
-        return wire.ChatRequest(question=self.question(), session=None, top_k=None)
+        return wire.ChatRequest(
+            question=self.question(), session=None, top_k=None, since=None, until=None
+        )
 
     def generation(self) -> GenerationRequest:
         """The same question for the plain model, through the template it was trained with."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from alchemy.errors import AlchemyError
 from alchemy.logs import get_logger
+from alchemy.serving.ask import filters_of
 from alchemy.serving.ingest import store_records
 from alchemy.types import Passage
 from alchemy.wire import (
@@ -29,9 +30,10 @@ async def search(body: SearchRequest, principal: Signed, services: Provided) -> 
     release = services.release().id
     async with services.admission.slot():
         found = await services.engines.search(
-            body.query, principal, release, body.top_k, body.sources
+            body.query, principal, release, body.top_k, filters_of(body), body.mode
         )
-    return SearchResponse(passages=[_passage(passage) for passage in found], release=release)
+    passages = [_passage(passage, body.explain) for passage in found]
+    return SearchResponse(passages=passages, release=release)
 
 
 @router.post("/api/ingest")
@@ -59,7 +61,7 @@ async def job(job_id: str, _: Admin, services: Provided) -> JobResponse:
     return JobResponse(job_id=job_id, status=status, message=message)
 
 
-def _passage(passage: Passage) -> PassageBody:
+def _passage(passage: Passage, explain: bool) -> PassageBody:
     chunk = passage.chunk
     return PassageBody(
         document_id=chunk.document_id,
@@ -71,6 +73,6 @@ def _passage(passage: Passage) -> PassageBody:
         text=chunk.text,
         score=passage.score,
         similarity=passage.similarity,
-        signals=passage.signals,
+        signals=passage.signals if explain else {},
         insight=passage.insight,
     )

@@ -68,7 +68,7 @@ async def model(name: str, _: Signed, services: Provided) -> dict[str, Any]:
 async def _assistant(
     body: dialect.ChatCompletionRequest, principal: Principal, services: Services, release: str
 ) -> Response:
-    events = services.asker.ask(principal, body.chat_request(), release)
+    events = services.asker.ask(principal, body.chat_request(), release, body.before())
     if body.stream:
         return await _stream(dialect.answer_chunks(body, secrets.token_hex(8), events))
     return JSONResponse(dialect.answer_completion(await final_answer(events)))

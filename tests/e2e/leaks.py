@@ -8,7 +8,7 @@ import json
 import re
 import sqlite3
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Finder:
         """Values that binary content holds."""
         return self.in_text(raw.decode("latin-1")) if raw else set()
 
-    def in_words(self, words: Iterable[str]) -> set[str]:
+    def in_words(self, words: Sequence[str]) -> set[str]:
         """Values of which a full-text index has a word."""
         lines = {word[: len(stem)]: stem for word in words for stem in (word[:-_STEM],) if stem}
         lines |= {word: word for word in words}
@@ -95,21 +95,16 @@ def in_file(finder: Finder, path: Path) -> set[str]:
 
 
 def in_sqlite(finder: Finder, path: Path) -> set[str]:
-    """Values in the rows of a database, and in the words of its full-text indexes."""
+    """Values in the rows of a database, and in the stemmed words of an index."""
     found: set[str] = set()
     connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     try:
-        tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
-        for name, sql in tables.fetchall():
-            if "using fts5" in sql.lower():
-                vocabulary = "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, ?, row)"
-                connection.execute(vocabulary.replace("?", f'"{name}"'))
-                words = connection.execute("SELECT term FROM temp.vocabulary")
-                found |= finder.in_words(word for (word,) in words)
-                connection.execute("DROP TABLE temp.vocabulary")
-            else:
-                rows = connection.execute(f'SELECT * FROM "{name}"')
-                found |= finder.in_text("\n".join(_cell(c) for row in rows for c in row))
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        for (name,) in tables.fetchall():
+            rows = connection.execute(f'SELECT * FROM "{name}"').fetchall()
+            found |= finder.in_text("\n".join(_cell(c) for row in rows for c in row))
+            if name == "terms":
+                found |= finder.in_words([row[0] for row in rows])
     finally:
         connection.close()
     return found

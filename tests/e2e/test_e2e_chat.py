@@ -124,7 +124,7 @@ async def test_load_makes_batches_larger_than_one_visible(app: Any, token: str) 
 
 def test_search_explains_and_names_the_release(app: Any, token: str) -> None:
     with alchemy.connect(app.url, token=token) as client:
-        found = client.search("create a tap on a stream", top_k=5)
+        found = client.search("create a tap on a stream", top_k=5, explain=True)
     assert 0 < len(found.passages) <= 5
     assert found.release.startswith("rl-")
     assert all(p.signals for p in found.passages)

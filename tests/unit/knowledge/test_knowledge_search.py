@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +12,7 @@ from alchemy.config import RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
-from alchemy.types import Chunk, Insight, Passage, Principal
+from alchemy.types import Chunk, Filters, Insight, Mode, Passage, Principal
 
 SETTINGS = RetrievalSettings(candidates=20)
 CHUNKS = [
@@ -32,7 +34,7 @@ def ask(
     sources: tuple[str, ...] = (),
 ) -> list[Passage]:
     vector = embedder.encode([text])[0]
-    query = Query(text, vector, principal or reader(), top_k, sources)
+    query = Query(text, vector, principal or reader(), top_k, Filters(sources))
     return search(snapshot, [query], SETTINGS)[0]
 
 
@@ -44,7 +46,7 @@ def test_the_chunk_that_says_it_comes_first(snapshot_of: SnapshotOf, embedder: B
     found = ask(snapshot_of(CHUNKS), embedder, "Where does the hdfs sink write files?")
     assert found[0].chunk == CHUNKS[0]
     assert found[0].signals["dense_rank"] == found[0].signals["lexical_rank"] == 1.0
-    assert found[0].score == pytest.approx(found[0].signals["rrf"])
+    assert found[0].score == pytest.approx(found[0].signals["fused"])
     assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
 
 
@@ -112,7 +114,7 @@ def test_queries_in_one_batch_keep_their_own_rights_and_sizes(
     queries = [
         Query(text, vector, reader("hr"), 2),
         Query(text, vector, reader(), 6),
-        Query(text, vector, reader("hr"), 6, ("jira",)),
+        Query(text, vector, reader("hr"), 6, Filters(("jira",))),
         Query(text, vector, reader(tenant="other"), 6),
     ]
     results = search(snapshot, queries, SETTINGS)
@@ -136,6 +138,70 @@ def test_a_vector_of_another_model_is_refused(snapshot_of: SnapshotOf) -> None:
     with pytest.raises(AlchemyError) as raised:
         search(snapshot_of(CHUNKS), [query], SETTINGS)
     assert raised.value.code is ErrorCode.INPUT_INVALID
+
+
+@pytest.mark.parametrize(("mode", "other"), [("dense", "lexical_rank"), ("lexical", "dense_rank")])
+def test_one_signal_alone_ranks_as_it_does(
+    snapshot_of: SnapshotOf, embedder: BagOfWords, mode: Mode, other: str
+) -> None:
+    text = "Where does the hdfs sink write files?"
+    query = Query(text, embedder.encode([text])[0], reader(), 3, mode=mode)
+    found = search(snapshot_of(CHUNKS), [query], SETTINGS)[0]
+    assert found[0].chunk == CHUNKS[0]
+    assert all(other not in passage.signals for passage in found)
+
+
+def test_what_stands_beside_a_hit_is_found_with_it(
+    snapshot_of: SnapshotOf, embedder: BagOfWords
+) -> None:
+    chunks = [make_chunk(f"documents:{i}", f"lunch menu number {i}") for i in range(40)]
+    story = ("prelude unlike", "the zebra crossing", "epilogue unlike")
+    chunks += [make_chunk("documents:z", text, ordinal=n) for n, text in enumerate(story)]
+    snapshot = snapshot_of(chunks)
+    vector = embedder.encode(["zebra"])[0]
+    few = RetrievalSettings(candidates=1)
+    found = search(snapshot, [Query("zebra", vector, reader(), 10)], few)[0]
+    assert ids(found)[0] == "documents:z#1"
+    assert set(ids(found)) >= {"documents:z#0", "documents:z#2"}
+    assert found[1].signals["parent"] == pytest.approx(
+        found[0].similarity + found[0].signals["lexical"], abs=1e-5
+    )
+
+
+def test_of_two_alike_the_newer_comes_first(snapshot_of: SnapshotOf, embedder: BagOfWords) -> None:
+    def page(year: int) -> Chunk:
+        chunk = make_chunk(f"confluence:OPS/{year}", "how to restart the gateway", title="Restart")
+        return Chunk.from_dict({**chunk.to_dict(), "updated_at": f"{year}-01-01T00:00:00Z"})
+
+    found = ask(snapshot_of([page(2014), page(2016), page(2015)]), embedder, "restart gateway")
+    assert [p.chunk.document_id[-4:] for p in found] == ["2016", "2015", "2014"]
+
+
+class Prefers:
+    """A reranker that likes texts with a word."""
+
+    digest = "prefers"
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return np.array([9.0 if self._word in text else -9.0 for _, text in pairs], np.float32)
+
+
+def test_a_reranker_reorders_what_was_found_and_nothing_else(
+    snapshot_of: SnapshotOf, embedder: BagOfWords
+) -> None:
+    snapshot = snapshot_of(CHUNKS)
+    text = "http source port"
+    vector = embedder.encode([text])[0]
+    queries = [Query(text, vector, reader(), 2), Query("hdfs sink", vector, reader(), 9)]
+    plain = search(snapshot, queries, SETTINGS)
+    found = search(snapshot, queries, SETTINGS, Prefers("polls"))
+    assert ids(found[0])[0] == "documents:sources#1"
+    assert found[0][0].signals["rerank"] == pytest.approx(1.0, abs=1e-3)
+    assert len(found[0]) == 2
+    assert sorted(ids(found[1])) == sorted(ids(plain[1]))
 
 
 class OtherModel(BagOfWords):

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import uvicorn
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.knowledge.followup import standalone
 from alchemy.protocols import GenerationRequest
 from alchemy.serving.admission import Admission
 from alchemy.serving.ask import Asker, Engines
@@ -24,7 +25,17 @@ from alchemy.serving.feedback import FeedbackDesk
 from alchemy.serving.sessions import Sessions
 from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.redis import RedisStore
-from alchemy.types import Answer, Chunk, Citation, Draft, Passage, Principal, Release
+from alchemy.types import (
+    Answer,
+    Chunk,
+    Citation,
+    Draft,
+    Filters,
+    Mode,
+    Passage,
+    Principal,
+    Release,
+)
 from deployments.routes import Services, create_api
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -58,7 +69,7 @@ def passage(number: int, text: str, acl: tuple[str, ...] = ("everyone",)) -> Pas
         end=len(text),
         heading_path=("Taps", "Introduction"),
     )
-    return Passage(chunk, score=1.0 / (number + 1), similarity=0.8)
+    return Passage(chunk, score=1.0 / (number + 1), similarity=0.8, signals={"fused": 0.8})
 
 
 CORPUS = [
@@ -84,13 +95,14 @@ class World:
     observed: list[tuple[str, str, int]] = field(default_factory=list)
     jobs: dict[str, tuple[str, str]] = field(default_factory=dict)
     job_fault: Exception | None = None
+    asked: list[str] = field(default_factory=list[str])
 
     def reset(self) -> None:
         """As new; what is under way keeps what it has."""
         self.__dict__.update(World().__dict__)
 
     def engines(self) -> Engines:
-        return Engines(self.search, self.draft, self.finalize)
+        return Engines(standalone, self.search, self.draft, self.finalize)
 
     async def search(
         self,
@@ -98,13 +110,16 @@ class World:
         principal: Principal,
         release: str,
         top_k: int,
-        sources: Sequence[str] | None,
+        filters: Filters,
+        mode: Mode,
     ) -> list[Passage]:
         await asyncio.sleep(self.pause_s)
+        self.asked.append(question)
         if self.search_fault:
             raise self.search_fault
         readable = [p for p in CORPUS if principal.may_read(p.chunk.tenant, p.chunk.acl)]
-        return [p for p in readable if sources is None or p.chunk.source in sources][:top_k]
+        sources = filters.sources
+        return [p for p in readable if not sources or p.chunk.source in sources][:top_k]
 
     async def draft(
         self, question: str, principal: Principal, release: str, max_new_tokens: int

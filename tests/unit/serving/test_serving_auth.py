@@ -47,19 +47,19 @@ async def test_wrong_password_unknown_user_and_disabled_user_look_the_same(
     assert len(messages) == 1 and messages.pop()[0] is ErrorCode.AUTH_FAILED
 
 
-async def test_an_unknown_user_takes_as_long_as_a_known_one(kv: RedisStore) -> None:
+async def test_an_unknown_user_costs_as_much_work_as_a_known_one(kv: RedisStore) -> None:
     slow = Accounts(kv, SECRET, 60, hash_rounds=200_000, max_failures=100)
     await slow.create_user("eve", PASSWORD)
 
-    async def seconds(user: str) -> float:
+    async def work(user: str) -> float:
         best = 1e9
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             await code_of(slow.login(user, "wrong password"))
-            best = min(best, time.perf_counter() - started)
+            best = min(best, time.process_time() - started)
         return best
 
-    known, unknown = await seconds("eve"), await seconds("nobody")
+    known, unknown = await work("eve"), await work("nobody")
     assert 0.5 < unknown / known < 2
 
 

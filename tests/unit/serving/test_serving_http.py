@@ -164,6 +164,24 @@ async def test_the_python_client_talks_to_it(site: Any) -> None:
     assert kinds[-1] == "answer"
 
 
+async def test_a_search_is_explained_on_request(site: Any) -> None:
+    async with await site.as_user("ann") as client:
+        plain = (await client.post("/api/search", json={"query": "tap"})).json()
+        told = (await client.post("/api/search", json={"query": "tap", "explain": True})).json()
+    assert all(passage["signals"] == {} for passage in plain["passages"])
+    assert all(passage["signals"] for passage in told["passages"])
+
+
+async def test_a_follow_up_is_answered_as_what_it_stands_for(site: Any) -> None:
+    async with await site.as_user("ann") as client:
+        first = (await client.post("/api/chat", json=QUESTION)).json()
+        follow = {"question": "And why?", "session": first["session"]}
+        answer = (await client.post("/api/chat", json=follow)).json()
+    assert answer["question"] == "And why?"
+    assert site.world.asked[-1].startswith("And why? (")
+    assert "tap" in site.world.asked[-1]
+
+
 async def test_sources_and_top_k_narrow_the_evidence(site: Any) -> None:
     async with await site.as_user("ann") as client:
         one = await client.post("/api/chat", json={**QUESTION, "top_k": 1})
