@@ -14,8 +14,9 @@ Data; `datatrove` (pip install "datatrove[io,processing]" spacy, then once more 
 datatrove's fasttext displaces) its own reader, PII formatter and MinHash steps with our
 chunker; `polars` one process, the same kernels, duplicates in Polars.
 
-Each engine runs in its own process. CPU-seconds are those of its processes while it works, start-up
-(cluster, session) apart; memory is the peak of the sum of their proportional set sizes.
+Each engine runs in its own process. CPU-seconds are of the whole machine while it works (so run
+nothing else), start-up (cluster, session) apart; memory is the peak of the sum of proportional set
+sizes of its processes.
 """
 
 from __future__ import annotations

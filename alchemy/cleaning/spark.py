@@ -2,7 +2,7 @@
 
 1. read: units → cleaned documents and signatures, in parts (no shuffle)
 2. duplicates: shuffle of identities → records that share one; shuffle of bands → records that share
-   one; shuffle of candidate pairs' shingles → similarities. Whole numbers, packed (`packed`).
+   one; shuffle of candidate pairs' shingles → similarities. What is shuffled are whole numbers.
 3. finish: shuffle of the documents that stay by range of ids, sorted → chunks, metrics, parts
 
 Every step reads the parts of the one before from the lake, so a lost executor costs its own step's
@@ -36,7 +36,6 @@ from alchemy.cleaning.finishing import (
     chunk_batches,
     document_batches,
 )
-from alchemy.cleaning.packed import PACKED, pack, unpack
 from alchemy.cleaning.parts import PART_BYTES, Job
 from alchemy.cleaning.plan import (
     Boilerplate,
@@ -62,7 +61,6 @@ _UNITS_PER_TASK = 4
 _SAMPLED_PARTS = 64
 _KEY_BYTES = 256
 """Of a record's keys in a shuffle."""
-_PACKED_ROWS = 4
 _BATCH_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 
@@ -110,15 +108,20 @@ class SparkEngine:
 
         def shared(step: Callable[[Iterable[Part]], Batches]) -> pa.Table:
             size = reading.read.total() * _KEY_BYTES
-            return self._together(reading.parts(), step, size, batches.shared_keys, batches.KEY)
+            keys = self._over(reading.parts(), step, batches.KEY, self._tasks(size))
+            together = keys.repartition(self._partitions(size), "key")
+            return self._collected(together, batches.shared_keys, batches.KEY)
 
         def compare(pairs: np.ndarray) -> np.ndarray:
             units = set((pairs >> PLACE_BITS).ravel().tolist())
             those = [part for part in reading.parts() if part[0] in units]
             step = functools.partial(batches.sides, self.job, pairs)
+            sides = self._over(those, step, batches.SIDE, self._tasks(reading.text_bytes))
             # a shingle is eight bytes, and a word of a text hardly more
             size = 2 * len(pairs) * reading.text_bytes // max(1, reading.read.total())
-            similar = self._together(those, step, size, batches.similarities, batches.SIMILARITY)
+            together = sides.repartition(self._partitions(size), "pair")
+            with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
+                similar = self._collected(together, batches.similarities, batches.SIMILARITY)
             return similar.sort_by("pair")["similarity"].to_numpy()
 
         return find_duplicates(self.job, reading, shared, compare)
@@ -146,33 +149,6 @@ class SparkEngine:
             sorted({name for one in done for name in one["metrics"]}),
         )
 
-    def _together(
-        self,
-        parts: Sequence[Part],
-        step: Callable[[Iterable[Part]], Batches],
-        size: int,
-        group: Callable[[Batches], Batches],
-        schema: pa.Schema,
-    ) -> pa.Table:
-        """Run a step on parts, bring its rows of a key together, and group them.
-
-        Args:
-            step: its first column is the key.
-            size: about the bytes of its rows.
-            schema: of what `group` gives.
-        """
-        marks = self._marks(self._partitions(size))
-        packed = self._over(
-            parts, functools.partial(_pack_step, step, marks), PACKED, self._tasks(size)
-        )
-        # a row holds megabytes: few of them at once
-        with self._session_option(_BATCH_ROWS, _PACKED_ROWS):
-            return self._collected(
-                packed.repartition(len(marks), "bucket"),
-                functools.partial(_group_packed, group),
-                schema,
-            )
-
     def _ranges(self, parts: Sequence[Part], count: int) -> Ranges:
         """Ranges of about equal size, each marked by a number that Spark puts in its partition.
 
@@ -185,11 +161,8 @@ class SparkEngine:
             for i in table["id"].to_pylist()
         )
         starts = sorted({ids[len(ids) * n // count] for n in range(1, count)}) if ids else []
-        return Ranges(starts, self._marks(len(starts) + 1))
-
-    def _marks(self, count: int) -> list[int]:
-        """For each of so many partitions a number that Spark's hash puts in it."""
         marks: dict[int, int] = {}
+        count = len(starts) + 1
         numbers = itertools.count(0, 64 * count)
         while len(marks) < count:
             first = next(numbers)
@@ -197,7 +170,7 @@ class SparkEngine:
             with _typed_errors():
                 rows = hashed.selectExpr("id", f"pmod(hash(id), {count}) AS partition").collect()
             marks = {row["partition"]: row["id"] for row in rows} | marks
-        return [marks[partition] for partition in range(count)]
+        return Ranges(starts, [marks[partition] for partition in range(count)])
 
     def _over(
         self,
@@ -271,16 +244,6 @@ def _step_over(
 ) -> Batches:
     """Run a step over the items with these numbers, in an executor."""
     yield from step(items[number] for batch in numbers for number in batch.column(0).to_pylist())
-
-
-def _pack_step(
-    step: Callable[[Iterable[Part]], Batches], marks: Sequence[int], parts: Iterable[Part]
-) -> Batches:
-    yield from pack(marks, step(parts))
-
-
-def _group_packed(group: Callable[[Batches], Batches], incoming: Batches) -> Batches:
-    yield from group(unpack(incoming))
 
 
 def _read_tasks(job: Job, read_unit: ReadUnit, tasks: Iterable[UnitTask]) -> Batches:
