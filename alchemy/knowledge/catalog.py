@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -201,12 +202,26 @@ class _Writer:
         return number
 
 
-class Access:
-    """What one principal may see: the scopes and sources, and the same as a mask over rows."""
+@dataclass(frozen=True)
+class _Hidden:
+    """Rows of forgotten documents; `generation` tells the sets of one catalog apart."""
 
-    def __init__(self, scopes: list[int], sources: list[int], mask: np.ndarray) -> None:
+    generation: int
+    rows: np.ndarray
+
+
+class Access:
+    """What one principal may see: the scopes and sources, and the same as a mask over rows.
+
+    `hidden` holds the rows that the mask leaves out although scope and source would allow them.
+    """
+
+    def __init__(
+        self, scopes: list[int], sources: list[int], mask: np.ndarray, hidden: np.ndarray
+    ) -> None:
         self.scopes = json.dumps(scopes)
         self.sources = json.dumps(sources)
+        self.hidden = json.dumps(hidden.tolist())
         self.mask = mask
         self.rows = int(np.count_nonzero(mask))
 
@@ -235,7 +250,8 @@ class Catalog:
         self._scope_of: dict[tuple[str, str], set[int]] = {}
         for scope, tenant, group in groups:
             self._scope_of.setdefault((tenant, group), set()).add(scope)
-        self._accesses: dict[tuple[str, frozenset[str], tuple[str, ...]], Access] = {}
+        self._hidden = _Hidden(0, np.empty(0, np.int64))
+        self._accesses: dict[tuple[int, str, frozenset[str], tuple[str, ...]], Access] = {}
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -253,23 +269,40 @@ class Catalog:
         return tuple(sorted(self._sources))
 
     def access(self, principal: Principal, sources: Sequence[str] = ()) -> Access:
-        """Rows this principal may read, of these sources (none named: of all)."""
-        key = (principal.tenant, frozenset(principal.groups), tuple(sorted(set(sources))))
+        """Rows this principal may read, of these sources (none named: of all); no hidden ones."""
+        hidden = self._hidden  # read once: `hide` may replace it meanwhile
+        wanted = tuple(sorted(set(sources)))
+        key = (hidden.generation, principal.tenant, frozenset(principal.groups), wanted)
         known = self._accesses.get(key)
         if known is None:
-            known = self._make_access(*key)
+            known = self._make_access(hidden, *key[1:])
             if len(self._accesses) >= _MASKS_KEPT:
                 self._accesses.clear()
             self._accesses[key] = known
         return known
 
-    def _make_access(self, tenant: str, groups: frozenset[str], sources: tuple[str, ...]) -> Access:
+    def hide(self, document_ids: Collection[str]) -> None:
+        """Leave these documents out of every search that starts from now on.
+
+        Replaces what was hidden before; ids that this index does not hold are ignored.
+        """
+        spans = [self.rows_of(document_id) for document_id in sorted(set(document_ids))]
+        rows = np.array([row for span in spans for row in span], np.int64)
+        with self._lock:
+            self._hidden = _Hidden(self._hidden.generation + 1, rows)
+            self._accesses.clear()
+
+    def _make_access(
+        self, hidden: _Hidden, tenant: str, groups: frozenset[str], sources: tuple[str, ...]
+    ) -> Access:
         scopes = sorted(set().union(*(self._scope_of.get((tenant, g), set()) for g in groups)))
         wanted = sorted(
             self._sources[name] for name in (sources or self._sources) if name in self._sources
         )
         mask = np.isin(self._row_scope, scopes) & np.isin(self._row_source, wanted)
-        return Access(scopes, wanted, mask)
+        left_out = hidden.rows[mask[hidden.rows]]
+        mask[left_out] = False
+        return Access(scopes, wanted, mask, left_out)
 
     def lexical(self, text: str, access: Access, limit: int) -> list[int]:
         """Rows of the best full-text matches for any user text, best first."""
@@ -280,8 +313,9 @@ class Catalog:
             f"""SELECT access.id FROM words JOIN access ON access.id = words.rowid
                 WHERE words MATCH ? AND scope IN (SELECT value FROM json_each(?))
                 AND source IN (SELECT value FROM json_each(?))
+                AND access.id NOT IN (SELECT value FROM json_each(?))
                 ORDER BY bm25(words, {_WEIGHTS}), access.id LIMIT ?""",
-            (expression, access.scopes, access.sources, limit),
+            (expression, access.scopes, access.sources, access.hidden, limit),
         )
         return [row for (row,) in found]
 

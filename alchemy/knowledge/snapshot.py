@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +20,7 @@ INDEX_PREFIX = "index"
 
 
 class Snapshot:
-    """Read side of an index version. Immutable; safe to search from several threads.
+    """Read side of an index version. Its files never change; safe to search from several threads.
 
     Dropping the last reference frees everything; `close` does it at once.
     """
@@ -97,6 +98,10 @@ class Snapshot:
                 f"{str(built_with)[:12]}, model_b is {embedder.digest[:12]}",
                 "Set model_b back, or run the pipeline to build an index with the new model.",
             )
+
+    def hide(self, document_ids: Collection[str]) -> None:
+        """Leave these documents out of every search that starts from now on."""
+        self.catalog.hide(document_ids)
 
     def close(self) -> None:
         """Close the catalog; searches that start afterwards fail with NOT_READY."""
