@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -197,6 +197,17 @@ class KeyValue(Protocol):
 
     async def items(self, key: str) -> list[Any]:
         """The list, oldest first."""
+        ...
+
+    async def discard(self, key: str, value: Any) -> int:
+        """Take every item that equals `value` out of a list; how many."""
+        ...
+
+    async def holding(self, prefix: str, texts: Collection[str]) -> list[str]:
+        """Keys with this prefix whose value, or one of whose items, holds one of these strings.
+
+        A string counts as held where it stands as a whole JSON string, key or value.
+        """
         ...
 
     async def scan(self, prefix: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 from ray import serve
@@ -18,6 +19,8 @@ from alchemy.serving.feedback import FeedbackDesk
 from alchemy.serving.sessions import Sessions
 from alchemy.stores import open_lake
 from alchemy.stores.redis import RedisStore
+from alchemy.stores.tombstones import Key
+from deployments.forgetting import TombstoneFollower
 from deployments.gateway_engines import HandleEngines
 from deployments.gateway_jobs import RayJobs
 from deployments.metrics import RequestMeter, cluster_metrics
@@ -46,14 +49,20 @@ class Gateway:
         # the gateway's part of a release is its record: it only names the one that is live
         self._releases = ReleaseCache(self._lake, lambda release: release, part="gateway")
         handles = HandleEngines(knowledge, generator, finalist)
+        self._engines = handles
         engines = handles.engines()
-        sessions = Sessions(self._kv, serving.session_ttl_s, serving.history_turns)
+        self._tombstones = TombstoneFollower(self._lake, self._sweep)
+        forgotten = self._tombstones.now
+        self._sessions = sessions = Sessions(
+            self._kv, serving.session_ttl_s, serving.history_turns, forgotten
+        )
+        self._feedback = FeedbackDesk(self._lake, self._kv, sessions, forgotten)
         admission = Admission(serving.max_ongoing, serving.max_queued)
         self._services = Services(
             token_ttl_s=serving.token_ttl_s,
             accounts=Accounts(self._kv, serving.jwt_secret.get_secret_value(), serving.token_ttl_s),
             sessions=sessions,
-            feedback=FeedbackDesk(self._lake, self._kv, sessions),
+            feedback=self._feedback,
             admission=admission,
             asker=Asker(
                 engines,
@@ -66,6 +75,8 @@ class Gateway:
             engines=engines,
             embed=handles.embed,
             generate=handles.generate,
+            owners=self._owners,
+            forgotten_changed=self._tombstones.look,
             live=lambda: self._releases.live,
             lake=self._lake,
             kv=self._kv,
@@ -77,8 +88,18 @@ class Gateway:
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """What Serve runs; called once, after the constructor, on the replica's event loop."""
+        await self._tombstones.start()
         await self._releases.start()
         return create_api(self._services)
+
+    async def _owners(self, document_ids: Sequence[str]) -> dict[str, str]:
+        live = self._releases.live
+        return await self._engines.owners(document_ids, live.id) if live else {}
+
+    async def _sweep(self, documents: frozenset[Key]) -> None:
+        """Remove what this replica stored before it knew, wherever the order came from."""
+        await self._sessions.erase(documents)
+        await self._feedback.erase(documents, "forget")
 
     async def _parts(self) -> dict[str, str]:
         """Health of Redis and of every deployment of this application."""

@@ -50,6 +50,10 @@ class HandleEngines:
         call = self._knowledge.search.remote(question, principal, release, top_k, wanted)
         return await _reply(call, "knowledge")
 
+    async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
+        """Document id → tenant, of those that the release's index holds."""
+        return await _reply(self._knowledge.owners.remote(list(document_ids), release), "knowledge")
+
     async def embed(self, texts: list[str]) -> np.ndarray:
         """Vectors of texts, float32[n, dim]."""
         return await _reply(self._knowledge.embed.remote(texts), "knowledge")

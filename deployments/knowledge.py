@@ -16,12 +16,14 @@ from ray.util.metrics import Histogram
 from alchemy import logs
 from alchemy.cleaning import pii
 from alchemy.config import Settings
+from alchemy.knowledge.erasure import Hider, tenants
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
 from alchemy.stores import open_lake
 from alchemy.types import Passage, Principal, Release
+from deployments.forgetting import TombstoneFollower
 from deployments.metrics import batch_size_histogram
 from deployments.releases import ReleaseCache
 
@@ -54,7 +56,11 @@ class Knowledge:
         batching: Any = self._embed_batch  # the decorator adds methods that no stub knows
         batching.set_max_batch_size(settings.serving.batch_size)
         batching.set_batch_wait_timeout_s(settings.serving.batch_wait_s)
-        self._releases = ReleaseCache(open_lake(settings.lake), self._open, part="knowledge")
+        lake = open_lake(settings.lake)
+        self._hider = Hider()
+        self._tombstones = TombstoneFollower(lake)
+        await self._tombstones.start()
+        self._releases = ReleaseCache(lake, self._open, part="knowledge")
         await self._releases.start()
 
     def _open(self, release: Release) -> Snapshot:
@@ -82,12 +88,29 @@ class Knowledge:
             AlchemyError: NOT_FOUND for an unknown release, or why it cannot be loaded.
         """
         async with self._timed("retrieve"):
-            snapshot = await self._releases.get(release)
+            snapshot = await self._snapshot(release)
             vectors = await self.embed([question])
             query = Query(question, vectors[0], principal, top_k, tuple(sources or ()))
             # not batched: every query has its own rights, and a full-text search does not share
             find = partial(search, snapshot, [query], self._settings.retrieval)
             return (await asyncio.to_thread(find))[0]
+
+    async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
+        """Document id → tenant, of those that the release's index holds, hidden or not.
+
+        Raises:
+            AlchemyError: as `search`.
+        """
+        snapshot = await self._snapshot(release)
+        return await asyncio.to_thread(tenants, snapshot, document_ids)
+
+    async def _snapshot(self, release: str) -> Snapshot:
+        """The index of a release, without what is forgotten."""
+        snapshot = await self._releases.get(release)
+        forgotten = self._tombstones.now()
+        if not self._hider.applied(snapshot, forgotten):
+            await asyncio.to_thread(self._hider.apply, snapshot, forgotten)
+        return snapshot
 
     async def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts, float32[n, dim], L2-normalised; computed together with other calls'."""

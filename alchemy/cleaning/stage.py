@@ -93,7 +93,9 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
     forgotten = read_forgotten(lake)
     clear(lake, f"{prefix}/parts")
     try:
-        with open_engine(Order(name, Job(parts, settings, forgotten.documents), previous)) as engine:
+        with open_engine(
+            Order(name, Job(parts, settings, forgotten.documents), previous)
+        ) as engine:
             done |= {one.root: one for one in engine.read(tasks, raw.read_unit)}
             entries = planned.entries(done)
             reading = Reading.of([unit for entry in entries.values() for unit in entry.units])

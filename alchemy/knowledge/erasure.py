@@ -20,12 +20,14 @@ class Hider:
         self._lock = threading.Lock()
         self._applied: WeakKeyDictionary[Snapshot, int] = WeakKeyDictionary()
 
+    def applied(self, snapshot: Snapshot, forgotten: Forgotten) -> bool:
+        """Whether `apply` has nothing to do."""
+        return self._applied.get(snapshot, 0) >= forgotten.number
+
     def apply(self, snapshot: Snapshot, forgotten: Forgotten) -> None:
         """Hide what is forgotten, unless this is done; blocks for a moment when it is not."""
-        if self._applied.get(snapshot, 0) >= forgotten.number:
-            return
         with self._lock:
-            if self._applied.get(snapshot, 0) >= forgotten.number:
+            if self.applied(snapshot, forgotten):
                 return
             owners = tenants(snapshot, {document_id for _, document_id in forgotten.documents})
             snapshot.hide([i for i, owner in owners.items() if (owner, i) in forgotten.documents])

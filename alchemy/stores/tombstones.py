@@ -81,6 +81,11 @@ class TombstoneLog:
         self._read = False
 
     @property
+    def known(self) -> bool:
+        """Whether the log was read at least once."""
+        return self._read
+
+    @property
     def now(self) -> Forgotten:
         """What was forgotten at the last refresh."""
         return self._now
@@ -139,8 +144,6 @@ def write_tombstones(
                 if error.code is not ErrorCode.CONFLICT:
                     raise
     return log.now
-
-
 
 
 def _key(number: int) -> str:

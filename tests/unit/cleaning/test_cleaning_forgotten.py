@@ -18,7 +18,9 @@ A, B = ("default", "jira:A-1"), ("default", "jira:B-1")
 @pytest.fixture
 def company(tmp_path: Path) -> Company:
     made = Company(tmp_path)
-    made.put("a", [document("A-1", SECRET), document("A-2", "Another text about taps and streams.")])
+    made.put(
+        "a", [document("A-1", SECRET), document("A-2", "Another text about taps and streams.")]
+    )
     made.put("b", [document("B-1", "A third text about sinks, sources and modules.")])
     return made
 
