@@ -20,10 +20,11 @@ from alchemy.serving.sessions import Sessions
 from alchemy.stores import open_lake
 from alchemy.stores.redis import RedisStore
 from alchemy.stores.tombstones import Key
+from alchemy.types import Release
 from deployments.forgetting import TombstoneFollower
 from deployments.gateway_engines import HandleEngines
 from deployments.gateway_jobs import RayJobs
-from deployments.metrics import RequestMeter, cluster_metrics
+from deployments.metrics import RequestMeter, cluster_metrics, refused_counter
 from deployments.releases import ReleaseCache
 from deployments.routes import Services, create_api
 
@@ -46,8 +47,11 @@ class Gateway:
         serving = settings.serving
         self._kv = RedisStore(settings.redis.url, settings.redis.timeout_s)
         self._lake = open_lake(settings.lake)
-        # the gateway's part of a release is its record: it only names the one that is live
-        self._releases = ReleaseCache(self._lake, lambda release: release, part="gateway")
+        # the gateway's part of a release is its record: it only names the one that is live, which
+        # is none that the others cannot load
+        self._releases = ReleaseCache(
+            self._lake, self._prepared, part="gateway", refused=refused_counter("gateway")
+        )
         handles = HandleEngines(knowledge, generator, finalist)
         self._engines = handles
         engines = handles.engines()
@@ -92,6 +96,16 @@ class Gateway:
         await self._releases.start()
         return create_api(self._services)
 
+    def _prepared(self, release: Release) -> Release:
+        """The release, once it can be answered from.
+
+        A first release with a broken adapter still answers from evidence; it never replaces a
+        whole one.
+        """
+        replaces = self._releases.live is not None
+        self._engines.prepare(release.id, with_generator=replaces)
+        return release
+
     async def _owners(self, document_ids: Sequence[str]) -> dict[str, str]:
         live = self._releases.live
         return await self._engines.owners(document_ids, live.id) if live else {}
@@ -102,8 +116,11 @@ class Gateway:
         await self._feedback.erase(documents, "forget")
 
     async def _parts(self) -> dict[str, str]:
-        """Health of Redis and of every deployment of this application."""
-        parts = {"redis": "ok"}
+        """Health of Redis, of every deployment of this application, and of the newest release."""
+        parts = {"redis": "ok", "release": "ok"}
+        if self._releases.refused is not None:
+            refused, why = self._releases.refused
+            parts["release"] = f"{refused} is refused: {why.message}"
         try:
             await self._kv.ping()
         except AlchemyError as error:

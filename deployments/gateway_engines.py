@@ -11,13 +11,19 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.logs import get_logger
 from alchemy.protocols import GenerationRequest
 from alchemy.serving.admission import Busy
 from alchemy.serving.ask import Engines
 from alchemy.types import Answer, Draft, Passage, Principal
+from deployments.releases import BROKEN
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_PREPARE_S = 120.0
+"""An index of a million chunks is fetched, verified and warmed up in that time."""
 
 
 class HandleEngines:
@@ -49,6 +55,26 @@ class HandleEngines:
         wanted = None if sources is None else list(sources)
         call = self._knowledge.search.remote(question, principal, release, top_k, wanted)
         return await _reply(call, "knowledge")
+
+    def prepare(self, release: str, *, with_generator: bool) -> None:
+        """Have a release loaded before anyone is sent to it. Blocks: not on an event loop.
+
+        Args:
+            with_generator: also refuse a release whose adapter is broken; a generator that is
+                merely away never holds a release back.
+
+        Raises:
+            AlchemyError: why it cannot be loaded.
+        """
+        _await_prepared(self._knowledge.prepare.remote(release), "knowledge")
+        if not with_generator:
+            return
+        try:
+            _await_prepared(self._generator.prepare.remote(release), "generator")
+        except AlchemyError as error:
+            if error.code in BROKEN:
+                raise
+            get_logger().warning("release.without_generator", release=release, error=str(error))
 
     async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
         """Document id → tenant, of those that the release's index holds."""
@@ -97,6 +123,18 @@ def typed_call_error(error: Exception, part: str) -> AlchemyError:
         f"the {part} does not answer: {type(error).__name__}",
         "It is being restarted; try again in a moment.",
     )
+
+
+def _await_prepared(call: Any, part: str) -> None:
+    try:
+        call.result(timeout_s=_PREPARE_S)
+    except TimeoutError as error:
+        call.cancel()
+        raise AlchemyError(
+            ErrorCode.NOT_READY, f"the {part} did not load the release within {_PREPARE_S:g} s"
+        ) from error
+    except (RayError, RayServeException, AlchemyError) as error:
+        raise typed_call_error(error, part) from error
 
 
 async def _reply(call: Any, part: str) -> Any:

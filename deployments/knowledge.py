@@ -19,12 +19,13 @@ from alchemy.config import Settings
 from alchemy.knowledge.erasure import Hider, tenants
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
+from alchemy.knowledge.warmup import warm_up
 from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
 from alchemy.stores import open_lake
 from alchemy.types import Passage, Principal, Release
 from deployments.forgetting import TombstoneFollower
-from deployments.metrics import batch_size_histogram
+from deployments.metrics import batch_size_histogram, refused_counter
 from deployments.releases import ReleaseCache
 
 
@@ -60,7 +61,9 @@ class Knowledge:
         self._hider = Hider()
         self._tombstones = TombstoneFollower(lake)
         await self._tombstones.start()
-        self._releases = ReleaseCache(lake, self._open, part="knowledge")
+        self._releases = ReleaseCache(
+            lake, self._open, part="knowledge", refused=refused_counter("knowledge")
+        )
         await self._releases.start()
 
     def _open(self, release: Release) -> Snapshot:
@@ -68,7 +71,16 @@ class Knowledge:
         lake = open_lake(self._settings.lake)
         snapshot = Snapshot.fetch(lake, release.index, release.index_sha256, cache)
         snapshot.require_embedder(self._embedder)
+        warm_up(snapshot, self._embedder, self._settings.retrieval)
         return snapshot
+
+    async def prepare(self, release: str) -> None:
+        """Load, verify and warm up the index of a release.
+
+        Raises:
+            AlchemyError: why it cannot be loaded.
+        """
+        await self._snapshot(release)
 
     async def search(
         self,

@@ -31,6 +31,8 @@ Shared: TypeAlias = Callable[[Callable[[Iterable[Part]], Batches]], pa.Table]
 Compare: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Pairs of places, int64[n, 2] → float64[n]: the Jaccard similarities of their shingles."""
 
+_compute: Any = pc
+"""The same module, untyped: its functions are made when it is imported."""
 _RECORD = ("id", "source", "created", "updated", "exact", "filter")
 
 
@@ -79,13 +81,13 @@ def _forgotten(job: Job, parts: Sequence[Part]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for part in parts:
         for table in batches.tables(job, "signed", _RECORD, [part]):
-            named = table.filter(pc.is_in(table["id"], ids)).to_pylist()
+            named = table.filter(_compute.is_in(table["id"], ids)).to_pylist()
             if not named:
                 continue
             owners = {
                 row["place"]: json.loads(row["document"])["tenant"]
                 for whole in batches.tables(job, "read", ["id", "document"], [part])
-                for row in whole.filter(pc.is_in(whole["id"], ids)).to_pylist()
+                for row in whole.filter(_compute.is_in(whole["id"], ids)).to_pylist()
             }
             for row in named:
                 if (owners[row["place"]], row["id"]) in job.forgotten:

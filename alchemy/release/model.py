@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.logs import get_logger
 from alchemy.protocols import Lake
 from alchemy.stores.versions import advance_pointer, live_pointer
 from alchemy.types import Release
@@ -25,6 +26,24 @@ def live_release(lake: Lake) -> Release | None:
     """The release the newest pointer names, or None before the first."""
     pointer = live_pointer(lake, POINTER)
     return load_release(lake, pointer[1]["release"]) if pointer else None
+
+
+def released(lake: Lake, limit: int) -> list[Release]:
+    """Releases that are or were live, the newest pointer's first; damaged ones are left out.
+
+    Args:
+        limit: pointers looked at.
+    """
+    pointer = live_pointer(lake, POINTER)
+    found: dict[str, Release] = {}
+    for number in range(pointer[0] if pointer else 0, 0, -1)[:limit]:
+        try:
+            release_id = json.loads(lake.read(f"{POINTER}/{number}.json"))["release"]
+            if release_id not in found:
+                found[release_id] = load_release(lake, release_id)
+        except (AlchemyError, ValueError, KeyError) as error:
+            get_logger().warning("release.pointer_damaged", number=number, error=str(error))
+    return list(found.values())
 
 
 def all_releases(lake: Lake) -> list[Release]:

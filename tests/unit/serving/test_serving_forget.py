@@ -216,7 +216,7 @@ async def test_a_replica_notices_a_tombstone_of_elsewhere_and_sweeps_once(tmp_pa
         assert follower.now().any("default", ["jira:OLD"]) and swept == []
         write_tombstones(lake, [("default", "jira:NEW")], "forget", "root")
         async with asyncio.timeout(2):
-            while not swept:
+            while not swept:  # noqa: ASYNC110 - polls what another task does
                 await asyncio.sleep(0.01)
         assert follower.now().any("default", ["jira:NEW"])
         await asyncio.sleep(0.1)
