@@ -22,7 +22,7 @@ T = TypeVar("T")
 BROKEN = (ErrorCode.CORRUPT, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)
 """What is wrong with a release itself; anything else passes with time."""
 _LOOKED_BACK = 5
-"""Pointers that a replica tries which starts while the newest release is broken."""
+"""Pointers that are tried while the newest release is broken."""
 
 
 class ReleaseCache(Generic[T]):
@@ -182,8 +182,7 @@ class ReleaseCache(Generic[T]):
             release = await asyncio.to_thread(live_release, self._lake)
         except Exception:  # noqa: BLE001 - logged; a damaged pointer must not end the poll
             self._log.exception("release.poll_failed")
-            if self._live is None:
-                await self._fall_back()
+            await self._fall_back()
             return
         if release is None:
             return
@@ -196,15 +195,25 @@ class ReleaseCache(Generic[T]):
             self._refused = (release.id, error)
             if self._on_refused is not None:
                 self._on_refused(release.id, error)
-            if self._live is None and error.code in BROKEN:
+            if error.code in BROKEN:
                 await self._fall_back()
             return
         self._refused = None
         self._go_live(release)
 
     async def _fall_back(self) -> None:
-        """Nothing is loaded yet and the newest release is broken: the newest that is not."""
-        for release in await asyncio.to_thread(released, self._lake, _LOOKED_BACK):
+        """The newest release is broken: go to the newest that is not, if that is not live here.
+
+        A good one and a broken one may have been published between two looks.
+        """
+        try:
+            candidates = await asyncio.to_thread(released, self._lake, _LOOKED_BACK)
+        except Exception:  # noqa: BLE001 - logged; the poll goes on
+            self._log.exception("release.poll_failed")
+            return
+        for release in candidates:
+            if self._live is not None and release.id == self._live.id:
+                return
             try:
                 await self.get(release.id)
             except AlchemyError:

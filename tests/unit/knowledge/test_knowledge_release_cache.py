@@ -273,3 +273,15 @@ async def test_a_replica_that_starts_on_a_broken_release_serves_the_newest_good_
         assert live_id(cache) == "b"
         publish_release(lake, release("d"))
         await until(lambda: live_id(cache) == "d")
+
+
+async def test_a_good_release_that_a_broken_one_followed_at_once_is_not_missed(
+    lake: LocalLake,
+) -> None:
+    loader = Loader()
+    publish_release(lake, release("a"))
+    async with following(ReleaseCache(lake, loader, part="test", poll_s=0.05)) as cache:
+        publish_release(lake, release("b"))
+        lake.write("releases/c.json", b"{broken")
+        lake.write("releases/pointer/3.json", b'{"release": "c", "reason": ""}')
+        await until(lambda: live_id(cache) == "b")
