@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -18,10 +18,15 @@ Redact: TypeAlias = Callable[[Sequence[str]], list[str]]
 
 @dataclass(frozen=True)
 class LakeObject:
-    """One stored object: key relative to the lake's root, size in bytes."""
+    """One stored object: key relative to the lake's root, size in bytes.
+
+    Attributes:
+        modified: seconds since the epoch by the lake's own clock; 0 where nobody asked.
+    """
 
     key: str
     size: int
+    modified: float = field(default=0.0, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True)

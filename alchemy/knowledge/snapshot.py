@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Collection
 from pathlib import Path
 from typing import Self
@@ -30,9 +29,6 @@ class Snapshot:
         self.manifest = manifest
         self.vectors = vectors
         self.catalog = catalog
-        # a dropped SQLite connection is part of a reference cycle: without this its mapping would
-        # stay until the next garbage collection
-        weakref.finalize(self, catalog.close).atexit = False
 
     @classmethod
     def open(cls, directory: Path, manifest: Manifest) -> Self:

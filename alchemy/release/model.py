@@ -11,6 +11,7 @@ from alchemy.stores.versions import advance_pointer, live_pointer
 from alchemy.types import Release
 
 POINTER = "releases/pointer"
+_PINNED = "releases/pinned/"
 
 
 def load_release(lake: Lake, release_id: str) -> Release:
@@ -69,3 +70,20 @@ def publish_release(lake: Lake, release: Release) -> int:
     lake.write(f"releases/{release.id}.json", release.to_json().encode())
     payload = {"release": release.id, "reason": release.reason}
     return advance_pointer(lake, POINTER, payload, after=pointer[0] if pointer else 0)
+
+
+def pin_release(lake: Lake, release_id: str, reason: str = "") -> None:
+    """Keep everything this release needs, whatever `alchemy gc` keeps else; NOT_FOUND."""
+    load_release(lake, release_id)
+    record = {"release": release_id, "reason": reason}
+    lake.write(f"{_PINNED}{release_id}.json", json.dumps(record).encode())
+
+
+def unpin_release(lake: Lake, release_id: str) -> None:
+    """Let `alchemy gc` remove it when its time comes; no error when it was not pinned."""
+    lake.delete(f"{_PINNED}{release_id}.json")
+
+
+def pinned_releases(lake: Lake) -> set[str]:
+    """Ids of the pinned releases."""
+    return {item.key.removeprefix(_PINNED).removesuffix(".json") for item in lake.list(_PINNED)}
