@@ -80,6 +80,11 @@ class Snapshot:
         return self.manifest.version
 
     @property
+    def embedder_digest(self) -> str:
+        """Digest of the model that made these vectors."""
+        return str(self.manifest.meta.get("embedder"))
+
+    @property
     def sha256(self) -> str:
         """Digest over the version's files, as a release records it."""
         return self.manifest.sha256
@@ -90,12 +95,12 @@ class Snapshot:
         Raises:
             AlchemyError: CONFLICT naming both digests.
         """
-        built_with = self.manifest.meta.get("embedder")
+        built_with = self.embedder_digest
         if built_with != embedder.digest:
             raise AlchemyError(
                 ErrorCode.CONFLICT,
                 f"index {self.version} was built with the embedding model "
-                f"{str(built_with)[:12]}, model_b is {embedder.digest[:12]}",
+                f"{built_with[:12]}, model_b is {embedder.digest[:12]}",
                 "Set model_b back, or run the pipeline to build an index with the new model.",
             )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from alchemy.knowledge.build import embed_chunks, index_version, write_index
 from alchemy.knowledge.embeddings import EmbeddingCache
 from alchemy.knowledge.snapshot import FORMAT, INDEX_PREFIX
+from alchemy.models.embedders import RECORDED, recorded
 from alchemy.protocols import Embedder
 from alchemy.stage import StageContext, read_jsonl
 from alchemy.stores.versions import (
@@ -85,6 +86,7 @@ def _build(
     meta = {
         "format": FORMAT,
         "embedder": embedder.digest,
+        RECORDED: recorded(context.settings.model_b),
         "dim": embedder.dim,
         "chunks": count,
         "documents": len(documents),
