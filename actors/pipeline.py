@@ -22,6 +22,7 @@ from alchemy.config import Settings, load_settings
 from alchemy.connectors.registry import raw_digest
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stores import open_lake
+from alchemy.stores.tombstones import read_forgotten
 
 RUNNERS: dict[str, Callable[..., Any]] = {
     "wash": cleaner.start,
@@ -67,7 +68,9 @@ class Pipeline:
             for name, start in RUNNERS.items()
         }
         lake = open_lake(self._settings.lake)
-        again = ("wash",) if self._settings.sync.full else ()
+        forgotten = read_forgotten(lake).digest
+        anew = self._settings.sync.full or pipeline.washed_otherwise(lake, self._run_id, forgotten)
+        again = ("wash",) if anew else ()
         return pipeline.run(lake, self._run_id, targets, runners, self.emit, again).to_dict()
 
 
@@ -92,8 +95,7 @@ def execute(
     lake = open_lake(settings.lake)
     lake.check_writable()
     pipeline.closure(targets)
-    digest = raw_digest(lake)
-    run_id = pipeline.run_identity(digest, settings)
+    run_id = pipeline.run_identity(raw_digest(lake), settings, read_forgotten(lake).digest)
     actor = _claim(settings, run_id)
     show({"stage": "run", "event": "run.started", "run_id": run_id})
     seen = 0

@@ -272,6 +272,20 @@ def feedback_call(
     return Call("POST", "/api/feedback", wire.FeedbackResponse.model_validate, body)
 
 
+def forget_call(
+    documents: Sequence[str], reason: str, undo: bool, unknown: bool
+) -> Call[wire.ForgetResponse]:
+    """POST /api/forget."""
+    body = checked(
+        wire.ForgetRequest,
+        documents=list(documents),
+        reason=reason,
+        undo=undo,
+        unknown=unknown,
+    )
+    return Call("POST", "/api/forget", wire.ForgetResponse.model_validate, body)
+
+
 def sessions_call() -> Call[list[wire.SessionBody]]:
     """GET /api/sessions."""
     return Call("GET", "/api/sessions", _SESSIONS.validate_python)

@@ -207,6 +207,21 @@ class Client:
         """Rate an answer, optionally with the better one."""
         return self._call(transport.feedback_call(answer_id, rating, correction, comment))
 
+    def forget(
+        self,
+        *documents: str,
+        reason: str = "",
+        undo: bool = False,
+        unknown: bool = False,
+    ) -> wire.ForgetResponse:
+        """Hide documents of the caller's tenant at once and for good; for admins.
+
+        Args:
+            undo: bring them back instead.
+            unknown: also what no index knows yet.
+        """
+        return self._call(transport.forget_call(documents, reason, undo, unknown))
+
     def sessions(self) -> list[wire.SessionBody]:
         """The caller's conversations."""
         return self._call(transport.sessions_call())
@@ -369,6 +384,16 @@ class AsyncClient:
     ) -> wire.FeedbackResponse:
         """See `Client.feedback`."""
         return await self._call(transport.feedback_call(answer_id, rating, correction, comment))
+
+    async def forget(
+        self,
+        *documents: str,
+        reason: str = "",
+        undo: bool = False,
+        unknown: bool = False,
+    ) -> wire.ForgetResponse:
+        """See `Client.forget`."""
+        return await self._call(transport.forget_call(documents, reason, undo, unknown))
 
     async def sessions(self) -> list[wire.SessionBody]:
         """See `Client.sessions`."""

@@ -20,6 +20,7 @@ from alchemy.config import Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
 from alchemy.stage import read_receipt, write_receipt
+from alchemy.stores.tombstones import FORGOTTEN_INPUT
 from alchemy.types import Receipt, text_digest
 
 
@@ -69,14 +70,28 @@ _SHAPING = (
 _INERT = {"api_key", "timeout_s", "max_retries"}
 
 
-def run_identity(raw_digest: str, settings: Settings) -> str:
-    """`run-<12 hex>` of raw data, result-shaping settings and code version."""
+def run_identity(raw_digest: str, settings: Settings, forgotten: str = "") -> str:
+    """`run-<12 hex>` of raw data, result-shaping settings and code version.
+
+    Args:
+        forgotten: `Forgotten.digest`: with other documents to leave out it is another run.
+    """
     shaping = settings.model_dump(mode="json", include=set(_SHAPING))
     for section in shaping.values():
         for key in _INERT & section.keys():
             del section[key]
     text = json.dumps(shaping, sort_keys=True)
-    return f"run-{text_digest(raw_digest, text, alchemy.__version__)[:12]}"
+    left_out = (forgotten,) if forgotten else ()
+    return f"run-{text_digest(raw_digest, text, alchemy.__version__, *left_out)[:12]}"
+
+
+def washed_otherwise(lake: Lake, run_id: str, forgotten: str) -> bool:
+    """Whether this run's wash left out other documents than its name says.
+
+    A tombstone that is written between the naming of a run and its wash makes such a one.
+    """
+    receipt = read_receipt(lake, run_id, "wash")
+    return receipt is not None and receipt.inputs.get(FORGOTTEN_INPUT, "") != forgotten
 
 
 def closure(targets: Iterable[str]) -> list[Stage]:

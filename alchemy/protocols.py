@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
@@ -18,10 +18,15 @@ Redact: TypeAlias = Callable[[Sequence[str]], list[str]]
 
 @dataclass(frozen=True)
 class LakeObject:
-    """One stored object: key relative to the lake's root, size in bytes."""
+    """One stored object: key relative to the lake's root, size in bytes.
+
+    Attributes:
+        modified: seconds since the epoch by the lake's own clock; 0 where nobody asked.
+    """
 
     key: str
     size: int
+    modified: float = field(default=0.0, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,17 @@ class KeyValue(Protocol):
 
     async def items(self, key: str) -> list[Any]:
         """The list, oldest first."""
+        ...
+
+    async def discard(self, key: str, value: Any) -> int:
+        """Take every item that equals `value` out of a list; how many."""
+        ...
+
+    async def holding(self, prefix: str, texts: Collection[str]) -> list[str]:
+        """Keys with this prefix whose value, or one of whose items, holds one of these strings.
+
+        A string counts as held where it stands as a whole JSON string, key or value.
+        """
         ...
 
     async def scan(self, prefix: str) -> list[str]:

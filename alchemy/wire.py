@@ -250,6 +250,42 @@ class FeedbackBody(_Body):
     reviewed_at: str | None
 
 
+class ForgetRequest(_Body):
+    """POST /api/forget: documents of the caller's tenant, by id."""
+
+    documents: list[Annotated[str, Field(min_length=1, max_length=1024)]] = Field(
+        min_length=1, max_length=1000
+    )
+    reason: str = Field("", max_length=2_000)
+    undo: bool = False
+    unknown: bool = False
+
+
+class LineageBody(_Body):
+    """What was made of the documents, see `alchemy.release.lineage`."""
+
+    copies: list[str]
+    originals: list[str]
+    pairs: dict[str, list[str]]
+    adapters: list[str]
+    releases: list[str]
+    live: str | None
+
+
+class ForgetResponse(_Body):
+    """What was done, and what is left to do."""
+
+    documents: list[str]
+    tenant: str
+    forgotten: bool
+    turns: int
+    answers: int
+    ratings: int
+    unknown: list[str]
+    lineage: LineageBody
+    remedy: str
+
+
 class JobResponse(_Body):
     """GET /api/jobs/{id}: a Ray job and how it stands."""
 

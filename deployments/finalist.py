@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ray import serve
@@ -40,7 +41,7 @@ class Finalist:
         chat_model = await asyncio.to_thread(
             service_chat_model, settings.model_d, pii.redact_together
         )
-        self._fusion = Fusion(self._embed, chat_model)
+        self._chat_model = chat_model
         self._releases: ReleaseCache[Release] = ReleaseCache(
             open_lake(settings.lake), lambda release: release, part="finalist"
         )
@@ -55,11 +56,13 @@ class Finalist:
             AlchemyError: NOT_FOUND for an unknown release, else as `Fusion.answer`.
         """
         part = await self._releases.get(release)
-        async for piece in self._fusion.answer(question, passages, draft, part):
+        # sentences are compared by the model whose index found them, whatever is live meanwhile
+        fusion = Fusion(partial(self._embed, release), self._chat_model)
+        async for piece in fusion.answer(question, passages, draft, part):
             yield piece
 
-    async def _embed(self, texts: list[str]) -> np.ndarray:
-        call = self._knowledge.embed.remote(texts)
+    async def _embed(self, release: str, texts: list[str]) -> np.ndarray:
+        call = self._knowledge.embed.remote(texts, release)
         try:
             return await call
         except asyncio.CancelledError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayError, RayTaskError
@@ -12,13 +12,19 @@ from ray.serve.handle import DeploymentHandle
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.followup import standalone
+from alchemy.logs import get_logger
 from alchemy.protocols import GenerationRequest
 from alchemy.serving.admission import Busy
 from alchemy.serving.ask import Engines
 from alchemy.types import Answer, Draft, Filters, Mode, Passage, Principal
+from deployments.releases import BROKEN
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_PREPARE_S = 120.0
+"""An index of a million chunks is fetched, verified and warmed up in that time."""
 
 
 class HandleEngines:
@@ -55,6 +61,30 @@ class HandleEngines:
         """See `Engines.search`."""
         call = self._knowledge.search.remote(question, principal, release, top_k, filters, mode)
         return await _reply(call, "knowledge")
+
+    def prepare(self, release: str, *, with_generator: bool) -> None:
+        """Have a release loaded before anyone is sent to it. Blocks: not on an event loop.
+
+        Args:
+            with_generator: also refuse a release whose adapter is broken; a generator that is
+                merely away never holds a release back.
+
+        Raises:
+            AlchemyError: why it cannot be loaded.
+        """
+        _await_prepared(self._knowledge.prepare.remote(release), "knowledge")
+        if not with_generator:
+            return
+        try:
+            _await_prepared(self._generator.prepare.remote(release), "generator")
+        except AlchemyError as error:
+            if error.code in BROKEN:
+                raise
+            get_logger().warning("release.without_generator", release=release, error=str(error))
+
+    async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
+        """Document id → tenant, of those that the release's index holds."""
+        return await _reply(self._knowledge.owners.remote(list(document_ids), release), "knowledge")
 
     async def embed(self, texts: list[str]) -> np.ndarray:
         """Vectors of texts, float32[n, dim]."""
@@ -99,6 +129,18 @@ def typed_call_error(error: Exception, part: str) -> AlchemyError:
         f"the {part} does not answer: {type(error).__name__}",
         "It is being restarted; try again in a moment.",
     )
+
+
+def _await_prepared(call: Any, part: str) -> None:
+    try:
+        call.result(timeout_s=_PREPARE_S)
+    except TimeoutError as error:
+        call.cancel()
+        raise AlchemyError(
+            ErrorCode.NOT_READY, f"the {part} did not load the release within {_PREPARE_S:g} s"
+        ) from error
+    except (RayError, RayServeException, AlchemyError) as error:
+        raise typed_call_error(error, part) from error
 
 
 async def _reply(call: Any, part: str) -> Any:

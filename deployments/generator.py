@@ -57,6 +57,14 @@ class Generator:
         )
         await self._releases.start()
 
+    async def prepare(self, release: str) -> None:
+        """Load the adapter of a release.
+
+        Raises:
+            AlchemyError: why it cannot be loaded.
+        """
+        await self._releases.get(release)
+
     async def draft(
         self, question: str, principal: Principal, release: str, max_new_tokens: int
     ) -> Draft | None:

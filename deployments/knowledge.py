@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,21 +17,38 @@ from ray.util.metrics import Histogram
 from alchemy import logs
 from alchemy.cleaning import pii
 from alchemy.config import Settings
+from alchemy.knowledge.erasure import Hider, tenants
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
+from alchemy.knowledge.warmup import warm_up
+from alchemy.models.embedders import EmbedderPool
 from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
 from alchemy.stores import open_lake
 from alchemy.types import Filters, Mode, Passage, Principal, Release
-from deployments.metrics import batch_size_histogram
+from deployments.forgetting import TombstoneFollower
+from deployments.metrics import batch_size_histogram, refused_counter
 from deployments.releases import ReleaseCache
 
 
-def embed_requests(embedder: Embedder, requests: list[Sequence[str]]) -> list[np.ndarray]:
-    """Embed the texts of several requests in one call: float32[len(request), dim] for each."""
-    vectors = embedder.encode([text for request in requests for text in request])
-    ends = np.cumsum([len(request) for request in requests])
-    return np.split(vectors, ends[:-1])
+@dataclass(frozen=True)
+class Part:
+    """A release's index with the model that its vectors are of."""
+
+    snapshot: Snapshot
+    embedder: Embedder
+
+
+def embed_requests(requests: Sequence[tuple[Embedder, Sequence[str]]]) -> list[np.ndarray]:
+    """Embed several requests, those of one model in one call: float32[len(request), dim] each."""
+    found: list[np.ndarray] = [np.empty(0)] * len(requests)
+    for embedder in {id(embedder): embedder for embedder, _ in requests}.values():
+        mine = [place for place, (model, _) in enumerate(requests) if model is embedder]
+        vectors = embedder.encode([text for place in mine for text in requests[place][1]])
+        ends = np.cumsum([len(requests[place][1]) for place in mine])
+        for place, rows in zip(mine, np.split(vectors, ends[:-1]), strict=True):
+            found[place] = rows
+    return found
 
 
 @serve.deployment
@@ -41,8 +59,8 @@ class Knowledge:
     async def __init__(self, settings: Settings) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         logs.configure()
         self._settings = settings
-        self._embedder = await asyncio.to_thread(
-            service_embedder, settings.model_b, pii.redact_together
+        self._embedders = EmbedderPool(
+            settings.model_b, partial(service_embedder, redact=pii.redact_together)
         )
         self._batch_sizes = batch_size_histogram()
         self._step_seconds = Histogram(
@@ -54,15 +72,34 @@ class Knowledge:
         batching: Any = self._embed_batch  # the decorator adds methods that no stub knows
         batching.set_max_batch_size(settings.serving.batch_size)
         batching.set_batch_wait_timeout_s(settings.serving.batch_wait_s)
-        self._releases = ReleaseCache(open_lake(settings.lake), self._open, part="knowledge")
+        lake = open_lake(settings.lake)
+        self._hider = Hider()
+        self._tombstones = TombstoneFollower(lake)
+        await self._tombstones.start()
+        self._releases = ReleaseCache(
+            lake, self._open, part="knowledge", refused=refused_counter("knowledge")
+        )
         await self._releases.start()
+        # until there is a release, this is what `embed` answers with; nobody else holds it
+        self._before_release: Embedder | None = None
+        if self._releases.live is None:
+            self._before_release = await asyncio.to_thread(self._embedders.own)
 
-    def _open(self, release: Release) -> Snapshot:
+    def _open(self, release: Release) -> Part:
         cache = self._settings.state_dir / "cache" / "index"
         lake = open_lake(self._settings.lake)
         snapshot = Snapshot.fetch(lake, release.index, release.index_sha256, cache)
-        snapshot.require_embedder(self._embedder)
-        return snapshot
+        embedder = self._embedders.get(snapshot.embedder_digest, snapshot.manifest.meta)
+        warm_up(snapshot, embedder, self._settings.retrieval)
+        return Part(snapshot, embedder)
+
+    async def prepare(self, release: str) -> None:
+        """Load, verify and warm up the index of a release, and load its embedding model.
+
+        Raises:
+            AlchemyError: why it cannot be loaded.
+        """
+        await self._part(release)
 
     async def search(
         self,
@@ -82,24 +119,55 @@ class Knowledge:
             AlchemyError: NOT_FOUND for an unknown release, or why it cannot be loaded.
         """
         async with self._timed("retrieve"):
-            snapshot = await self._releases.get(release)
-            vectors = await self.embed([question])
+            part = await self._part(release)
+            vectors = await self._embed_batch((part.embedder, [question]))
             query = Query(question, vectors[0], principal, top_k, filters, mode)
             # not batched: every query has its own rights, and a full-text search does not share
-            find = partial(search, snapshot, [query], self._settings.retrieval)
+            find = partial(search, part.snapshot, [query], self._settings.retrieval)
             return (await asyncio.to_thread(find))[0]
 
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts, float32[n, dim], L2-normalised; computed together with other calls'."""
+    async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
+        """Document id → tenant, of those that the release's index holds, hidden or not.
+
+        Raises:
+            AlchemyError: as `search`.
+        """
+        part = await self._part(release)
+        return await asyncio.to_thread(tenants, part.snapshot, document_ids)
+
+    async def _part(self, release: str) -> Part:
+        """The index of a release, without what is forgotten."""
+        part = await self._releases.get(release)
+        forgotten = self._tombstones.now()
+        if not self._hider.applied(part.snapshot, forgotten):
+            await asyncio.to_thread(self._hider.apply, part.snapshot, forgotten)
+        return part
+
+    async def embed(self, texts: Sequence[str], release: str | None = None) -> np.ndarray:
+        """Vectors of texts, float32[n, dim], L2-normalised; computed together with other calls'.
+
+        Args:
+            release: by the embedding model of this release; None for the live one's, or before the
+                first release the configured one.
+        """
+        live = self._releases.live
+        wanted = release or (live.id if live is not None else None)
+        if wanted is None:
+            embedder = self._before_release or await asyncio.to_thread(self._embedders.own)
+        else:
+            embedder = (await self._releases.get(wanted)).embedder
+            self._before_release = None
         if not texts:
-            return np.zeros((0, self._embedder.dim), dtype=np.float32)
-        return await self._embed_batch(texts)
+            return np.zeros((0, embedder.dim), dtype=np.float32)
+        return await self._embed_batch((embedder, texts))
 
     @serve.batch
-    async def _embed_batch(self, requests: list[Sequence[str]]) -> list[np.ndarray]:
+    async def _embed_batch(
+        self, requests: list[tuple[Embedder, Sequence[str]]]
+    ) -> list[np.ndarray]:
         self._batch_sizes.observe(len(requests), tags={"part": "embed"})
         async with self._timed("embed"):
-            return await asyncio.to_thread(embed_requests, self._embedder, requests)
+            return await asyncio.to_thread(embed_requests, requests)
 
     @asynccontextmanager
     async def _timed(self, step: str) -> AsyncIterator[None]:

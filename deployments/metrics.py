@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 import ray
 from ray.util.metrics import Counter, Histogram
 
+from alchemy.errors import AlchemyError
 from alchemy.logs import get_logger
 from alchemy.serving.exposition import merge
 
@@ -24,6 +26,20 @@ def batch_size_histogram() -> Histogram:
         boundaries=[1, 2, 4, 8, 16, 32, 64],
         tag_keys=("part",),
     )
+
+
+def refused_counter(part: str) -> Callable[[str, AlchemyError], None]:
+    """`alchemy_release_refused{part, code}`: attempts to load a published release that failed."""
+    counter = Counter(
+        "alchemy_release_refused",
+        description="Published releases that could not be loaded, each attempt.",
+        tag_keys=("part", "code"),
+    )
+
+    def refused(_: str, error: AlchemyError) -> None:
+        counter.inc(tags={"part": part, "code": error.code.code})
+
+    return refused
 
 
 class RequestMeter:

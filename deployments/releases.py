@@ -15,10 +15,14 @@ from typing import Generic, TypeVar
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
 from alchemy.protocols import Lake
-from alchemy.release.model import live_release, load_release
+from alchemy.release.model import live_release, load_release, released
 from alchemy.types import Release
 
 T = TypeVar("T")
+BROKEN = (ErrorCode.CORRUPT, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)
+"""What is wrong with a release itself; anything else passes with time."""
+_LOOKED_BACK = 5
+"""Pointers that are tried while the newest release is broken."""
 
 
 class ReleaseCache(Generic[T]):
@@ -38,6 +42,7 @@ class ReleaseCache(Generic[T]):
         poll_s: time between looks at the live pointer.
         retry_s: how long a failed load is answered with its error before it is tried again.
         evicted: called on the event loop with release id and part after an eviction.
+        refused: called on the event loop each time a published release cannot be loaded.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class ReleaseCache(Generic[T]):
         poll_s: float = 2.0,
         retry_s: float = 5.0,
         evicted: Callable[[str, T], None] | None = None,
+        refused: Callable[[str, AlchemyError], None] | None = None,
     ) -> None:
         self._lake = lake
         self._load = load
@@ -57,6 +63,8 @@ class ReleaseCache(Generic[T]):
         self._poll_s = poll_s
         self._retry_s = retry_s
         self._evicted = evicted
+        self._on_refused = refused
+        self._refused: tuple[str, AlchemyError] | None = None
         self._parts: OrderedDict[str, T] = OrderedDict()  # least recently used first
         self._loading: dict[str, asyncio.Task[T]] = {}
         self._failed: dict[str, tuple[float, AlchemyError]] = {}
@@ -69,6 +77,11 @@ class ReleaseCache(Generic[T]):
     def live(self) -> Release | None:
         """The newest live release whose part is loaded here; None before the first."""
         return self._live
+
+    @property
+    def refused(self) -> tuple[str, AlchemyError] | None:
+        """The published release that cannot be loaded, and why; None when the live one is it."""
+        return self._refused
 
     @property
     def loaded(self) -> tuple[str, ...]:
@@ -169,13 +182,46 @@ class ReleaseCache(Generic[T]):
             release = await asyncio.to_thread(live_release, self._lake)
         except Exception:  # noqa: BLE001 - logged; a damaged pointer must not end the poll
             self._log.exception("release.poll_failed")
+            await self._fall_back()
             return
-        if release is None or (self._live is not None and release.id == self._live.id):
+        if release is None:
+            return
+        if self._live is not None and release.id == self._live.id:
+            self._refused = None
             return
         try:
             await self.get(release.id)
-        except AlchemyError:
-            return  # logged where it happened, and tried again after `retry_s`
+        except AlchemyError as error:  # logged where it happened; tried again after `retry_s`
+            self._refused = (release.id, error)
+            if self._on_refused is not None:
+                self._on_refused(release.id, error)
+            if error.code in BROKEN:
+                await self._fall_back()
+            return
+        self._refused = None
+        self._go_live(release)
+
+    async def _fall_back(self) -> None:
+        """The newest release is broken: go to the newest that is not, if that is not live here.
+
+        A good one and a broken one may have been published between two looks.
+        """
+        try:
+            candidates = await asyncio.to_thread(released, self._lake, _LOOKED_BACK)
+        except Exception:  # noqa: BLE001 - logged; the poll goes on
+            self._log.exception("release.poll_failed")
+            return
+        for release in candidates:
+            if self._live is not None and release.id == self._live.id:
+                return
+            try:
+                await self.get(release.id)
+            except AlchemyError:
+                continue  # logged where it happened
+            self._go_live(release)
+            return
+
+    def _go_live(self, release: Release) -> None:
         previous, self._live = self._live, release
         self._log.info(
             "release.live", release=release.id, previous=previous.id if previous else None

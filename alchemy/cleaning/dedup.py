@@ -1,6 +1,6 @@
 """Duplicates: exact by normalised text, near by MinHash bands and verified Jaccard similarity.
 
-The rules, in this order:
+The rules, in this order, for what is not forgotten:
 
 1. Of several records with one id the one updated last wins (of equals: the one that comes last in
    the raw data). The others are `superseded`, or `exact_duplicate` when they say the same.
@@ -42,6 +42,8 @@ many before it, so that one boilerplate text costs linear, not quadratic time.""
 SUPERSEDED = "superseded"
 EXACT = "exact_duplicate"
 NEAR = "near_duplicate"
+FORGOTTEN = "forgotten"
+"""A tombstone names it: it stands before all rules, and is no copy's original."""
 FILTERED = "quality:"
 """Begins the reason of a record that a quality filter removed."""
 

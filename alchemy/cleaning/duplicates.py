@@ -1,4 +1,4 @@
-"""Step 2 of a wash: which records are superseded, filtered, copies or near copies of others.
+"""Step 2 of a wash: which records are forgotten, superseded, filtered, copies or near copies.
 
 Whoever does the work brings two things: a way to find the records that share a key (`Shared`), and a
 way to compare pairs (`Compare`). Both are spread over executors by `spark` and done in place by
@@ -8,6 +8,7 @@ way to compare pairs (`Compare`). Both are spread over executors by `spark` and 
 from __future__ import annotations
 
 import itertools
+import json
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from alchemy.cleaning import batches, dedup
 from alchemy.cleaning.batches import Batches, Part
@@ -29,6 +31,8 @@ Shared: TypeAlias = Callable[[Callable[[Iterable[Part]], Batches]], pa.Table]
 Compare: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Pairs of places, int64[n, 2] → float64[n]: the Jaccard similarities of their shingles."""
 
+_compute: Any = pc
+"""The same module, untyped: its functions are made when it is imported."""
 _RECORD = ("id", "source", "created", "updated", "exact", "filter")
 
 
@@ -37,8 +41,10 @@ def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare
     parts = reading.parts()
     if not parts:
         return _duplicates([], [], {}, 0)
+    forgotten = _forgotten(job, parts)
     suspects = shared(partial(batches.identity_keys, job))["place"].to_numpy()
-    gone = _judged(_records(job, parts, suspects).values())
+    records = _records(job, parts, np.setdiff1d(suspects, np.array(list(forgotten), np.int64)))
+    gone = [*forgotten.values(), *_judged(records.values())]
     removed = np.sort(np.array([row["place"] for row in gone], np.int64))
     members = shared(partial(batches.band_keys, job, removed))
     near = _records(job, parts, members["place"].to_numpy())
@@ -65,6 +71,28 @@ def _records(job: Job, parts: Sequence[Part], places: np.ndarray) -> dict[int, d
         for table in batches.tables(job, "signed", _RECORD, those)
         for row in table.filter(pa.array(np.isin(table["place"].to_numpy(), wanted))).to_pylist()
     }
+
+
+def _forgotten(job: Job, parts: Sequence[Part]) -> dict[int, dict[str, Any]]:
+    """Place → record of what a tombstone of its own tenant names, in all its versions."""
+    if not job.forgotten:
+        return {}
+    ids = pa.array(sorted({document_id for _, document_id in job.forgotten}), pa.string())
+    found: dict[int, dict[str, Any]] = {}
+    for part in parts:
+        for table in batches.tables(job, "signed", _RECORD, [part]):
+            named = table.filter(_compute.is_in(table["id"], ids)).to_pylist()
+            if not named:
+                continue
+            owners = {
+                row["place"]: json.loads(row["document"])["tenant"]
+                for whole in batches.tables(job, "read", ["id", "document"], [part])
+                for row in whole.filter(_compute.is_in(whole["id"], ids)).to_pylist()
+            }
+            for row in named:
+                if (owners[row["place"]], row["id"]) in job.forgotten:
+                    found[row["place"]] = {**row, "reason": dedup.FORGOTTEN, "survivor": None}
+    return found
 
 
 def _judged(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -131,15 +159,18 @@ def _duplicates(
     near = dedup.near_duplicates(pairs)
     rows = [*gone, *(records[record.id] for record in near)]
     filtered = [row for row in gone if row["reason"].startswith(dedup.FILTERED)]
+    forgotten = [row for row in gone if row["reason"] == dedup.FORGOTTEN]
     every = Counter(row["source"] for row in rows)
     by_filter = Counter(row["source"] for row in filtered)
+    by_tombstone = Counter(row["source"] for row in forgotten)
     return Duplicates(
         np.sort(np.array([row["place"] for row in rows], np.int64)),
         sorted(
             [*removed, *near],
             key=lambda record: (record.id, record.reason, record.survivor or ""),
         ),
-        every - by_filter,
+        every - by_filter - by_tombstone,
         by_filter,
+        by_tombstone,
         candidates,
     )

@@ -48,10 +48,15 @@ class Parts:
 
 @dataclass(frozen=True)
 class Job:
-    """What every step needs to know; travels to the executors."""
+    """What every step needs to know; travels to the executors.
+
+    Attributes:
+        forgotten: (tenant, document id) of what must not come out of this wash.
+    """
 
     parts: Parts
     settings: Settings
+    forgotten: frozenset[tuple[str, str]] = frozenset()
 
 
 def write_table(lake: Lake, key: str, table: pa.Table) -> None:

@@ -116,7 +116,8 @@ class Duplicates:
 
     Attributes:
         places: int64, sorted.
-        by_source: duplicates; `filtered` counts what a quality filter removed.
+        by_source: duplicates; `filtered` counts what a quality filter removed, `forgotten` what a
+            tombstone names.
         candidates: pairs that were compared.
     """
 
@@ -124,6 +125,7 @@ class Duplicates:
     removed: list[Removed]
     by_source: Counter[str]
     filtered: Counter[str]
+    forgotten: Counter[str]
     candidates: int
 
 

@@ -35,6 +35,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
 from alchemy.protocols import Lake
 from alchemy.stage import StageContext, write_jsonl
+from alchemy.stores.tombstones import FORGOTTEN_INPUT, read_forgotten
 from alchemy.types import Document, Receipt, digest_of
 
 REMOVED = "removed.jsonl"
@@ -89,9 +90,12 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
         {"objects": len(planned.objects), "units_to_read": len(tasks), "engine": name},
     )
     parts = Parts(settings.lake, f"{prefix}/parts/{secrets.token_hex(6)}")
+    forgotten = read_forgotten(lake)
     clear(lake, f"{prefix}/parts")
     try:
-        with open_engine(Order(name, Job(parts, settings), previous)) as engine:
+        with open_engine(
+            Order(name, Job(parts, settings, forgotten.documents), previous)
+        ) as engine:
             done |= {one.root: one for one in engine.read(tasks, raw.read_unit)}
             entries = planned.entries(done)
             reading = Reading.of([unit for entry in entries.values() for unit in entry.units])
@@ -132,6 +136,7 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             inputs={
                 "raw": digest_of({key: entry.sha256 for key, entry in now.entries.items()}),
                 "settings": now.finishing,
+                FORGOTTEN_INPUT: forgotten.digest,
             },
             counts=counts | changed,
         )
@@ -176,7 +181,7 @@ def _changes(context: StageContext, last: Ledger | None, records: pl.DataFrame) 
 
 
 def account(reading: Reading, duplicates: Duplicates, finished: Finished) -> dict[str, float]:
-    """Receipt counts; every record that was read is kept, a duplicate, filtered or in quarantine.
+    """Receipt counts; every record read is kept, a duplicate, filtered, forgotten or quarantined.
 
     Raises:
         AlchemyError: STAGE_FAILED naming the source whose records do not add up.
@@ -185,12 +190,13 @@ def account(reading: Reading, duplicates: Duplicates, finished: Finished) -> dic
     for source in sorted(reading.read):
         read, kept = reading.read[source], finished.kept[source]
         duplicate, quarantined = duplicates.by_source[source], reading.quarantined[source]
-        filtered = duplicates.filtered[source]
-        if read != kept + duplicate + filtered + quarantined:
+        filtered, forgotten = duplicates.filtered[source], duplicates.forgotten[source]
+        if read != kept + duplicate + filtered + forgotten + quarantined:
             raise AlchemyError(
                 ErrorCode.STAGE_FAILED,
                 f"records of {source!r} do not add up: {read} read, {kept} kept, "
-                f"{duplicate} duplicate, {filtered} filtered, {quarantined} quarantined",
+                f"{duplicate} duplicate, {filtered} filtered, {forgotten} forgotten, "
+                f"{quarantined} quarantined",
                 "Run the wash again; if it happens again this is a defect, please report it.",
             )
         counts |= {
@@ -200,7 +206,12 @@ def account(reading: Reading, duplicates: Duplicates, finished: Finished) -> dic
             f"filtered.{source}": filtered,
             f"quarantined.{source}": quarantined,
         }
-    gone = duplicates.by_source.total() + duplicates.filtered.total()
+        if forgotten:
+            counts[f"forgotten.{source}"] = forgotten
+    gone = sum(
+        counted.total()
+        for counted in (duplicates.by_source, duplicates.filtered, duplicates.forgotten)
+    )
     if finished.kept.total() + gone + reading.quarantined.total() != reading.read.total():
         raise AlchemyError(ErrorCode.STAGE_FAILED, "records of a source that was not read appeared")
     return counts | {"chunks": finished.chunks}

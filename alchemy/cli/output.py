@@ -95,7 +95,7 @@ def receipt_line(receipt: Mapping[str, Any], *, reused: bool) -> str:
     """One line about a receipt: rows, size, digest, time, counts."""
     took = "reused" if reused else f"{receipt['seconds']:.1f} s"
     counts = ", ".join(f"{k} {_number(v)}" for k, v in receipt["counts"].items())
-    head = f"  ✓ {receipt['stage']:<9} {took:>8}  {receipt['rows']:>7} rows  {_size(receipt['bytes']):>9}"
+    head = f"  ✓ {receipt['stage']:<9} {took:>8}  {receipt['rows']:>7} rows  {size_text(receipt['bytes']):>9}"
     return f"{head}  {receipt['sha256'][:12]}  {receipt['uri']}" + (
         f"\n              {counts}" if counts else ""
     )
@@ -113,7 +113,8 @@ def _number(value: Any) -> str:
     return str(value)
 
 
-def _size(size: float) -> str:
+def size_text(size: float) -> str:
+    """Bytes for people."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

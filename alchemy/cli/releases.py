@@ -1,4 +1,4 @@
-"""`alchemy releases list | show`."""
+"""`alchemy releases list | show | pin | unpin`."""
 
 from __future__ import annotations
 
@@ -26,24 +26,39 @@ def register(commands: Any) -> None:
         actions, "show", show, "show one release", "alchemy releases show rl-0123456789ab"
     )
     parser.add_argument("release")
+    parser = add_command(
+        actions,
+        "pin",
+        pin,
+        "keep a release and all it needs, whatever `alchemy gc` removes",
+        'alchemy releases pin rl-0123456789ab --reason "the audit of May"',
+    )
+    parser.add_argument("release")
+    parser.add_argument("--reason", default="")
+    parser = add_command(
+        actions, "unpin", unpin, "no longer keep it", "alchemy releases unpin rl-0123456789ab"
+    )
+    parser.add_argument("release")
 
 
 def list_releases(arguments: argparse.Namespace, out: Output) -> None:
     """All releases by creation time."""
-    from alchemy.release.model import all_releases, live_release
+    from alchemy.release.model import all_releases, live_release, pinned_releases
     from alchemy.stores import open_lake
 
     lake = open_lake(load_settings(arguments.config).lake)
-    live = live_release(lake)
+    live, pinned = live_release(lake), pinned_releases(lake)
     for release in all_releases(lake):
-        mark = "live" if live and release.id == live.id else ""
+        is_live, is_pinned = bool(live and release.id == live.id), release.id in pinned
+        mark = " ".join(["live"] * is_live + ["pinned"] * is_pinned)
         out.line(
             f"{release.id}  {release.created_at}  {release.index}  {release.adapter}  {mark}",
             id=release.id,
             created_at=release.created_at,
             index=release.index,
             adapter=release.adapter,
-            live=bool(mark),
+            live=is_live,
+            pinned=is_pinned,
         )
 
 
@@ -54,3 +69,24 @@ def show(arguments: argparse.Namespace, out: Output) -> None:
 
     release = load_release(open_lake(load_settings(arguments.config).lake), arguments.release)
     out.result(release.to_dict(), json.dumps(release.to_dict(), indent=2, ensure_ascii=False))
+
+
+def pin(arguments: argparse.Namespace, out: Output) -> None:
+    """Protect a release from `gc`."""
+    from alchemy.release.model import pin_release
+    from alchemy.stores import open_lake
+
+    lake = open_lake(load_settings(arguments.config).lake)
+    pin_release(lake, arguments.release, arguments.reason)
+    out.result({"release": arguments.release, "pinned": True}, f"{arguments.release} is pinned")
+
+
+def unpin(arguments: argparse.Namespace, out: Output) -> None:
+    """End the protection."""
+    from alchemy.release.model import unpin_release
+    from alchemy.stores import open_lake
+
+    unpin_release(open_lake(load_settings(arguments.config).lake), arguments.release)
+    out.result(
+        {"release": arguments.release, "pinned": False}, f"{arguments.release} is not pinned"
+    )

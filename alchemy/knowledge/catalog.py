@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import weakref
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -45,6 +46,9 @@ class Catalog:
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
+        # a dropped SQLite connection is part of a reference cycle: without this its mapping would
+        # stay until the next garbage collection
+        weakref.finalize(self, _close_all, self._connections).atexit = False
         try:
             groups = self._all(
                 "SELECT tenant, name, scopes.id FROM scopes JOIN scope_groups ON scope = scopes.id"
@@ -166,9 +170,7 @@ class Catalog:
         """Close all connections; the catalog cannot be used afterwards."""
         with self._lock:
             self._closed = True
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+            _close_all(self._connections)
 
     def _all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._connection().execute(sql, parameters).fetchall()
@@ -185,6 +187,12 @@ class Catalog:
         if self._closed:
             raise AlchemyError(ErrorCode.NOT_READY, "this index version has been closed")
         return connection
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    for connection in connections:
+        connection.close()
+    connections.clear()
 
 
 def _chunk(record: Sequence[Any]) -> Chunk:

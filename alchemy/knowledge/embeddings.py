@@ -61,22 +61,36 @@ class EmbeddingCache:
         self._lake.write(f"{self._root}/{name}.safetensors", save(tensors))
 
     def _shards(self) -> Iterator[tuple[list[bytes], np.ndarray]]:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
         for item in self._lake.list(f"{self._root}/"):
-            try:
-                tensors = load(self._lake.read(item.key))
-                hashes, vectors = tensors["hashes"], tensors["vectors"]
-            except (SafetensorError, KeyError) as error:
-                raise self._damaged(item.key) from error
+            hashes, vectors = _read_shard(self._lake, item.key)
             if hashes.shape != (len(vectors), _HASH_BYTES) or vectors.shape[1:] != (self._dim,):
                 raise self._damaged(item.key)
             yield [row.tobytes() for row in hashes], vectors
 
     def _damaged(self, key: str) -> AlchemyError:
-        return AlchemyError(
-            ErrorCode.CORRUPT,
-            f"{key} in {self._lake.uri} is not a shard of embeddings of length {self._dim}",
-            "Delete it; its texts are embedded again.",
-        )
+        return _damaged(self._lake, key, f" of length {self._dim}")
+
+
+def shard_hashes(lake: Lake, key: str) -> list[str]:
+    """Content hashes (sha256 hex) whose vectors a shard holds; CORRUPT for a damaged one."""
+    hashes, _ = _read_shard(lake, key)
+    return [row.tobytes().hex() for row in hashes]
+
+
+def _read_shard(lake: Lake, key: str) -> tuple[np.ndarray, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(lake.read(key))
+        return tensors["hashes"], tensors["vectors"]
+    except (SafetensorError, KeyError) as error:
+        raise _damaged(lake, key) from error
+
+
+def _damaged(lake: Lake, key: str, what: str = "") -> AlchemyError:
+    return AlchemyError(
+        ErrorCode.CORRUPT,
+        f"{key} in {lake.uri} is not a shard of embeddings{what}",
+        "Delete it; its texts are embedded again.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ INDEX_PREFIX = "index"
 
 
 class Snapshot:
-    """Read side of an index version. Immutable; safe to search from several threads.
+    """Read side of an index version. Its files never change; safe to search from several threads.
 
     Dropping the last reference frees everything; `close` does it at once.
     """
@@ -77,6 +78,11 @@ class Snapshot:
         return self.manifest.version
 
     @property
+    def embedder_digest(self) -> str:
+        """Digest of the model that made these vectors."""
+        return str(self.manifest.meta.get("embedder"))
+
+    @property
     def sha256(self) -> str:
         """Digest over the version's files, as a release records it."""
         return self.manifest.sha256
@@ -92,13 +98,17 @@ class Snapshot:
             AlchemyError: CONFLICT naming both digests.
         """
         if not self.built_with(embedder):
-            built_with = self.manifest.meta.get("embedder")
+            built_with = self.embedder_digest
             raise AlchemyError(
                 ErrorCode.CONFLICT,
                 f"index {self.version} was built with the embedding model "
-                f"{str(built_with)[:12]}, model_b is {embedder.digest[:12]}",
+                f"{built_with[:12]}, model_b is {embedder.digest[:12]}",
                 "Set model_b back, or run the pipeline to build an index with the new model.",
             )
+
+    def hide(self, document_ids: Collection[str]) -> None:
+        """Leave these documents out of every search that starts from now on."""
+        self.catalog.hide(document_ids)
 
     def close(self) -> None:
         """Close the catalog; searches that start afterwards fail with NOT_READY."""

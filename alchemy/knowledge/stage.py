@@ -9,6 +9,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.build import embed_chunks, index_version, write_index
 from alchemy.knowledge.embeddings import EmbeddingCache
 from alchemy.knowledge.snapshot import FORMAT, INDEX_PREFIX, Snapshot
+from alchemy.models.embedders import RECORDED, recorded
 from alchemy.protocols import Embedder
 from alchemy.stage import StageContext, read_jsonl
 from alchemy.stores.versions import (
@@ -29,7 +30,7 @@ _SCHEMA = (
     "words.safetensors: postings",
     "rows.safetensors: access, source, project, date of each chunk",
 )
-LATEST = "index/pointer"
+LATEST = "indexed"
 """Pointers to the newest built version: what the next build takes unchanged chunks from."""
 
 
@@ -114,6 +115,7 @@ def _build(
     meta = {
         "format": FORMAT,
         "embedder": embedder.digest,
+        RECORDED: recorded(context.settings.model_b),
         "dim": embedder.dim,
         "chunks": count,
         "documents": len(documents),

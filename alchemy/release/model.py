@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.logs import get_logger
 from alchemy.protocols import Lake
 from alchemy.stores.versions import advance_pointer, live_pointer
 from alchemy.types import Release
 
 POINTER = "releases/pointer"
+_PINNED = "releases/pinned/"
 
 
 def load_release(lake: Lake, release_id: str) -> Release:
@@ -25,6 +27,24 @@ def live_release(lake: Lake) -> Release | None:
     """The release the newest pointer names, or None before the first."""
     pointer = live_pointer(lake, POINTER)
     return load_release(lake, pointer[1]["release"]) if pointer else None
+
+
+def released(lake: Lake, limit: int) -> list[Release]:
+    """Releases that are or were live, the newest pointer's first; damaged ones are left out.
+
+    Args:
+        limit: pointers looked at.
+    """
+    pointer = live_pointer(lake, POINTER)
+    found: dict[str, Release] = {}
+    for number in range(pointer[0] if pointer else 0, 0, -1)[:limit]:
+        try:
+            release_id = json.loads(lake.read(f"{POINTER}/{number}.json"))["release"]
+            if release_id not in found:
+                found[release_id] = load_release(lake, release_id)
+        except (AlchemyError, ValueError, KeyError) as error:
+            get_logger().warning("release.pointer_damaged", number=number, error=str(error))
+    return list(found.values())
 
 
 def all_releases(lake: Lake) -> list[Release]:
@@ -50,3 +70,20 @@ def publish_release(lake: Lake, release: Release) -> int:
     lake.write(f"releases/{release.id}.json", release.to_json().encode())
     payload = {"release": release.id, "reason": release.reason}
     return advance_pointer(lake, POINTER, payload, after=pointer[0] if pointer else 0)
+
+
+def pin_release(lake: Lake, release_id: str, reason: str = "") -> None:
+    """Keep everything this release needs, whatever `alchemy gc` keeps else; NOT_FOUND."""
+    load_release(lake, release_id)
+    record = {"release": release_id, "reason": reason}
+    lake.write(f"{_PINNED}{release_id}.json", json.dumps(record).encode())
+
+
+def unpin_release(lake: Lake, release_id: str) -> None:
+    """Let `alchemy gc` remove it when its time comes; no error when it was not pinned."""
+    lake.delete(f"{_PINNED}{release_id}.json")
+
+
+def pinned_releases(lake: Lake) -> set[str]:
+    """Ids of the pinned releases."""
+    return {item.key.removeprefix(_PINNED).removesuffix(".json") for item in lake.list(_PINNED)}

@@ -10,6 +10,8 @@ import asyncio
 import dataclasses
 import json
 import re
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -18,14 +20,18 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
 from alchemy.protocols import KeyValue, Lake
 from alchemy.serving.sessions import Sessions, now_iso
+from alchemy.stores.tombstones import Forgotten, Key
 from alchemy.types import JsonRecord, Principal, text_digest
 
 Status = Literal["pending", "approved", "rejected"]
 
 _PREFIX = "feedback/"
+_FORGET = "forget"
 _ID = re.compile(r"(\d{4})(\d{2})(\d{2})-[0-9a-f]{24}")
 _OWN_KEPT = 500
 _SCANNED = 5000
+_READERS = 16
+"""Ratings are small objects: reading many of them is waiting for the lake."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,14 @@ class FeedbackRecord(JsonRecord):
 class FeedbackDesk:
     """Takes ratings, shows where they stand, and records decisions."""
 
-    def __init__(self, lake: Lake, kv: KeyValue, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        kv: KeyValue,
+        sessions: Sessions,
+        forgotten: Callable[[], Forgotten] = Forgotten,
+    ) -> None:
+        self._forgotten = forgotten
         self._lake = lake
         self._kv = kv
         self._sessions = sessions
@@ -148,6 +161,33 @@ class FeedbackDesk:
         await self._store(decided)
         return decided
 
+    async def erase(self, documents: Collection[Key], by: str) -> int:
+        """Blank the ratings of answers that quote these documents; how many."""
+        gone = Forgotten(0, frozenset(documents))
+        return await asyncio.to_thread(self._erase, gone, by)
+
+    def _erase(self, gone: Forgotten, by: str) -> int:
+        ids = [json.dumps(i, ensure_ascii=False).encode() for _, i in gone.documents]
+
+        def blank(key: str) -> int:
+            raw = self._lake.read(key)
+            if not any(document_id in raw for document_id in ids):
+                return 0
+            try:
+                record = FeedbackRecord.from_dict(json.loads(raw))
+            except (ValueError, TypeError) as error:
+                get_logger().error("feedback.corrupt", key=key, error=str(error))
+                return 0
+            clean = blanked(record, by)
+            if not gone.any(record.tenant, cited(record)) or clean == record:
+                return 0
+            self._lake.write(key, clean.to_json().encode() + b"\n")
+            return 1
+
+        keys = [item.key for item in self._lake.list(_PREFIX) if item.key.endswith(".json")]
+        with ThreadPoolExecutor(_READERS) as pool:
+            return sum(pool.map(blank, keys))
+
     async def _store(self, record: FeedbackRecord) -> None:
         key = _key_of(record.id)
         assert key is not None
@@ -181,13 +221,39 @@ class FeedbackDesk:
 
     def _parse(self, key: str, raw: bytes) -> FeedbackRecord:
         try:
-            return FeedbackRecord.from_dict(json.loads(raw))
+            record = FeedbackRecord.from_dict(json.loads(raw))
         except (ValueError, TypeError) as error:
             raise AlchemyError(
                 ErrorCode.CORRUPT,
                 f"{key} in {self._lake.uri} is not a feedback record",
                 "Mend or remove the file.",
             ) from error
+        withdrawn = self._forgotten().any(record.tenant, cited(record))
+        return blanked(record, record.reviewed_by or _FORGET) if withdrawn else record
+
+
+def cited(record: FeedbackRecord) -> list[str]:
+    """Ids of the documents that the rated answer quotes."""
+    return [citation["document_id"] for citation in record.citations]
+
+
+def blanked(record: FeedbackRecord, by: str) -> FeedbackRecord:
+    """The rating without a word of what it is about: it counts, but shows and teaches nothing.
+
+    People paste from documents into corrections and questions, so these go as well.
+    """
+    kept = ("document_id", "chunk_id")
+    return dataclasses.replace(
+        record,
+        question="",
+        answer_text="",
+        correction=None,
+        comment=None,
+        citations=tuple({name: citation[name] for name in kept} for citation in record.citations),
+        status="rejected",
+        reviewed_by=record.reviewed_by or by,
+        reviewed_at=record.reviewed_at or now_iso(),
+    )
 
 
 def _key_of(feedback_id: str) -> str | None:

@@ -7,7 +7,7 @@ inherits the access rules of its sources.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -15,23 +15,32 @@ from typing import Any, Self
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import KeyValue
 from alchemy.serving.auth import PRIVATE_PREFIX
+from alchemy.stores.tombstones import Forgotten, Key
 from alchemy.types import PUBLIC_GROUP, Answer, Chunk, JsonRecord, Passage, Principal
 
 _TITLE_CHARS = 80
 _LISTED = 50
+_TURNS, _ANSWERS = "session:", "answer:"
 
 
 @dataclass(frozen=True)
 class Turn(JsonRecord):
-    """A question and its answer."""
+    """A question and its answer.
+
+    Attributes:
+        sources: ids of the documents it was made of.
+    """
 
     answer: Answer
     at: str
+    tenant: str
+    sources: tuple[str, ...]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output."""
-        return cls(Answer.from_dict(data["answer"]), data["at"])
+        answer = Answer.from_dict(data["answer"])
+        return cls(answer, data["at"], data["tenant"], tuple(data["sources"]))
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class GivenAnswer(JsonRecord):
 
     Attributes:
         acl: groups of which each may read every source of the answer; never empty.
+        sources: ids of the documents it was made of.
     """
 
     answer: Answer
@@ -58,12 +68,14 @@ class GivenAnswer(JsonRecord):
     acl: tuple[str, ...]
     session: str
     at: str
+    sources: tuple[str, ...]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output."""
         answer = Answer.from_dict(data["answer"])
-        return cls(**{**data, "answer": answer, "acl": tuple(data["acl"])})
+        tuples = {name: tuple(data[name]) for name in ("acl", "sources")}
+        return cls(**{**data, **tuples, "answer": answer})
 
 
 class Sessions:
@@ -74,16 +86,27 @@ class Sessions:
             `answer:<id>`.
         ttl_s: how long an unused conversation is kept.
         keep_turns: newest turns kept per conversation.
+        forgotten: what must not be shown or stored, whatever Redis still holds.
     """
 
-    def __init__(self, kv: KeyValue, ttl_s: float, keep_turns: int) -> None:
+    def __init__(
+        self,
+        kv: KeyValue,
+        ttl_s: float,
+        keep_turns: int,
+        forgotten: Callable[[], Forgotten] = Forgotten,
+    ) -> None:
         self._kv = kv
         self._ttl_s = ttl_s
         self._keep_turns = keep_turns
+        self._forgotten = forgotten
 
     async def turns(self, user: str, session: str) -> list[Turn]:
         """The kept turns of a conversation, oldest first; empty for a new one."""
-        return [Turn.from_dict(row) for row in await self._kv.items(_turns_key(user, session))]
+        rows = await self._kv.items(_turns_key(user, session))
+        forgotten = self._forgotten()
+        turns = (Turn.from_dict(row) for row in rows)
+        return [turn for turn in turns if not forgotten.any(turn.tenant, turn.sources)]
 
     async def list(self, user: str) -> list[SessionSummary]:
         """The user's newest conversations, last used first."""
@@ -92,9 +115,9 @@ class Sessions:
             titles.setdefault(row["id"], row["title"])
         found: list[SessionSummary] = []
         for session, title in list(titles.items())[:_LISTED]:
-            rows = await self._kv.items(_turns_key(user, session))
-            if rows:  # an expired conversation leaves its line behind
-                found.append(SessionSummary(session, title, len(rows), rows[-1]["at"]))
+            turns = await self.turns(user, session)
+            if turns:  # an expired conversation leaves its line behind
+                found.append(SessionSummary(session, title, len(turns), turns[-1].at))
         return sorted(found, key=lambda summary: summary.updated_at, reverse=True)
 
     async def remember(
@@ -104,17 +127,66 @@ class Sessions:
 
         Args:
             passages: what the answer was made from.
+
+        Raises:
+            AlchemyError: CONFLICT when a source was forgotten meanwhile; nothing is kept then.
         """
-        user, at = principal.user, now_iso()
+        user, at, made_of = principal.user, now_iso(), sources_of(answer, passages)
+        sources = tuple(dict.fromkeys(chunk.document_id for chunk in made_of))
+        self._refuse_forgotten(principal.tenant, sources)
         turns_key = _turns_key(user, session)
         if not await self._kv.items(turns_key):
             line = {"id": session, "title": answer.question.strip()[:_TITLE_CHARS]}
             await self._kv.append(_list_key(user), line, keep=4 * _LISTED)
-        turn = Turn(answer, at).to_dict()
+        turn = Turn(answer, at, principal.tenant, sources).to_dict()
         await self._kv.append(turns_key, turn, keep=self._keep_turns, ttl_s=self._ttl_s)
-        acl = readers(user, sources_of(answer, passages))
-        given = GivenAnswer(answer, user, principal.tenant, acl, session, at)
+        acl = readers(user, made_of)
+        given = GivenAnswer(answer, user, principal.tenant, acl, session, at, sources)
         await self._kv.set(_answer_key(answer.id), given.to_dict(), ttl_s=self._ttl_s)
+        try:
+            # a sweep that began while this was written may have passed here before
+            self._refuse_forgotten(principal.tenant, sources)
+        except AlchemyError:
+            await self._drop_turn(turns_key, turn)
+            await self._kv.delete(_answer_key(answer.id))
+            raise
+
+    async def erase(self, documents: Collection[Key]) -> tuple[int, int]:
+        """Remove what was made of these documents: how many turns, how many answers.
+
+        A conversation that has no turn left loses its title too.
+        """
+        gone = Forgotten(0, frozenset(documents))
+        ids = {document_id for _, document_id in documents}
+        turns = answers = 0
+        for key in await self._kv.holding(_TURNS, ids):
+            for row in await self._kv.items(key):
+                turn = Turn.from_dict(row)
+                if gone.any(turn.tenant, turn.sources):
+                    await self._drop_turn(key, row)
+                    turns += 1
+        for key in await self._kv.holding(_ANSWERS, ids):
+            row = await self._kv.get(key)
+            if row is not None and gone.any(row["tenant"], row["sources"]):
+                answers += await self._kv.delete(key)
+        return turns, answers
+
+    async def _drop_turn(self, key: str, row: Any) -> None:
+        await self._kv.discard(key, row)
+        if await self._kv.items(key):
+            return
+        user, _, session = key.removeprefix(_TURNS).rpartition(":")
+        for line in await self._kv.items(_list_key(user)):
+            if line["id"] == session:
+                await self._kv.discard(_list_key(user), line)
+
+    def _refuse_forgotten(self, tenant: str, sources: Sequence[str]) -> None:
+        if self._forgotten().any(tenant, sources):
+            raise AlchemyError(
+                ErrorCode.CONFLICT,
+                "a source of this answer was withdrawn while it was made",
+                "Ask again.",
+            )
 
     async def answer(self, principal: Principal, answer_id: str) -> GivenAnswer:
         """An answer this principal was given.
@@ -123,7 +195,11 @@ class Sessions:
             AlchemyError: NOT_FOUND, also for an answer of someone else.
         """
         row = await self._kv.get(_answer_key(answer_id))
-        if row is None or row["user"] != principal.user or row["tenant"] != principal.tenant:
+        mine = row is not None and (row["user"], row["tenant"]) == (
+            principal.user,
+            principal.tenant,
+        )
+        if row is None or not mine or self._forgotten().any(row["tenant"], row["sources"]):
             raise AlchemyError(
                 ErrorCode.NOT_FOUND,
                 f"you have no answer {answer_id!r}",
@@ -166,7 +242,7 @@ def readers(user: str, sources: Sequence[Chunk]) -> tuple[str, ...]:
 
 
 def _turns_key(user: str, session: str) -> str:
-    return f"session:{user}:{session}"
+    return f"{_TURNS}{user}:{session}"
 
 
 def _list_key(user: str) -> str:
@@ -174,4 +250,4 @@ def _list_key(user: str) -> str:
 
 
 def _answer_key(answer_id: str) -> str:
-    return f"answer:{answer_id}"
+    return f"{_ANSWERS}{answer_id}"

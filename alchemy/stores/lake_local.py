@@ -117,8 +117,13 @@ class LocalLake:
             for name in names:
                 path = Path(directory, name)
                 key = path.relative_to(self.root).as_posix()
-                if key.startswith(prefix) and not name.startswith(_TEMPORARY):
-                    found.append(LakeObject(key, path.stat().st_size))
+                if not key.startswith(prefix) or name.startswith(_TEMPORARY):
+                    continue
+                try:
+                    facts = path.stat()
+                except FileNotFoundError:  # deleted while we walked
+                    continue
+                found.append(LakeObject(key, facts.st_size, modified=facts.st_mtime))
         yield from sorted(found, key=lambda item: item.key)
 
     def exists(self, key: str) -> bool:

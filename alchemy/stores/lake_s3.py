@@ -156,7 +156,8 @@ class S3Lake:
                 for item in page.get("Contents", ()):
                     if item["Key"].endswith("/"):  # a console's or file system's "folder"
                         continue
-                    yield LakeObject(item["Key"][len(self._prefix) :], item["Size"])
+                    key, modified = item["Key"][len(self._prefix) :], item["LastModified"]
+                    yield LakeObject(key, item["Size"], modified=modified.timestamp())
 
     def exists(self, key: str) -> bool:
         """See `protocols.Lake`."""

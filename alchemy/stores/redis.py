@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 
 T = TypeVar("T")
 _CONNECTIONS = 32
+_FETCHED_AT_ONCE = 100
 
 
 class RedisStore:
@@ -91,14 +92,44 @@ class RedisStore:
         rows = await self._ask(cast(Awaitable[list[str]], self._redis.lrange(key, 0, -1)))
         return [json.loads(row) for row in rows]
 
+    async def discard(self, key: str, value: Any) -> int:
+        """See `protocols.KeyValue`."""
+        # an item is found by its text, which is always what `json.dumps` makes of it
+        removed = self._redis.lrem(key, 0, json.dumps(value))
+        return await self._ask(cast(Awaitable[int], removed))
+
+    async def holding(self, prefix: str, texts: Collection[str]) -> list[str]:
+        """See `protocols.KeyValue`."""
+        needles = [json.dumps(text) for text in texts]
+        found: list[str] = []
+        for kind in ("string", "list"):
+            keys = await self._ask(self._keys(prefix, kind))
+            for start in range(0, len(keys), _FETCHED_AT_ONCE):
+                batch = keys[start : start + _FETCHED_AT_ONCE]
+                for key, raw in zip(batch, await self._raw(batch, kind), strict=True):
+                    if any(needle in raw for needle in needles):
+                        found.append(key)
+        return sorted(found)
+
     async def scan(self, prefix: str) -> list[str]:
         """See `protocols.KeyValue`."""
+        return sorted(await self._ask(self._keys(prefix)))
+
+    async def _keys(self, prefix: str, kind: str | None = None) -> list[str]:
         escaped = "".join(f"\\{c}" if c in "*?[]\\" else c for c in prefix)
+        found = self._redis.scan_iter(match=f"{escaped}*", count=500, _type=kind)
+        return list({key: None async for key in found})  # a scan may name a key twice
 
-        async def collect() -> list[str]:
-            return [key async for key in self._redis.scan_iter(match=f"{escaped}*", count=500)]
-
-        return sorted(await self._ask(collect()))
+    async def _raw(self, keys: Sequence[str], kind: str) -> list[str]:
+        """The stored text of each key; empty for one that is gone."""
+        async with self._redis.pipeline(transaction=False) as batch:
+            for key in keys:
+                if kind == "string":
+                    batch.get(key)
+                else:
+                    batch.lrange(key, 0, -1)
+            values = await self._ask(batch.execute())
+        return ["\n".join(value) if isinstance(value, list) else value or "" for value in values]
 
     async def ping(self) -> None:
         """See `protocols.KeyValue`."""

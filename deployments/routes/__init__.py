@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from alchemy import __version__
-from deployments.routes import chat, data, feedback, openai, ops, page, people, socket
+from deployments.routes import chat, data, erasure, feedback, openai, ops, page, people, socket
 from deployments.routes.context import Services
 from deployments.routes.errors import install_error_handlers
 from deployments.routes.front import Front
@@ -25,7 +25,7 @@ def create_api(services: Services) -> FastAPI:
     )
     api.state.services = services
     install_error_handlers(api)
-    for module in (people, chat, socket, data, feedback, openai, ops, page):
+    for module in (people, chat, socket, data, feedback, erasure, openai, ops, page):
         api.include_router(module.router)
     api.mount("/static", page.static_files())
     api.add_middleware(Front, observe=services.observe)

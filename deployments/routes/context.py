@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import GenerationRequest, KeyValue, Lake
+from alchemy.release.forgetting import Owners
 from alchemy.serving.admission import Admission
 from alchemy.serving.ask import Asker, Engines
 from alchemy.serving.auth import Accounts
@@ -42,6 +43,8 @@ class Services:
         admission: shared by all that makes the engines work.
         token_ttl_s: life of a token.
         engines: search, draft and finalize; `embed` and `generate` are the plain models behind.
+        owners: document ids → tenant of each that the live index holds, hidden or not.
+        forgotten_changed: look at the tombstones now instead of at the next poll.
         live: the release that answers now, or None before the first.
         parts: name → `ok`, or what is wrong, for everything the service depends on.
         metrics: the Prometheus exposition of the whole cluster.
@@ -57,6 +60,8 @@ class Services:
     engines: Engines
     embed: Callable[[list[str]], Coroutine[Any, Any, np.ndarray]]
     generate: Callable[[GenerationRequest, Principal, str], AsyncGenerator[str | Draft, None]]
+    owners: Owners
+    forgotten_changed: Callable[[], Awaitable[object]]
     live: Callable[[], Release | None]
     lake: Lake
     kv: KeyValue

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from ray import serve
 
-from alchemy.config import LakeSettings, Settings
+from alchemy.config import LakeSettings, ModelSettings, Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge import stage
+from alchemy.models.embedded import minilm_directory
 from alchemy.models.registry import load_embedder
-from alchemy.release.model import publish_release
+from alchemy.protocols import Embedder
+from alchemy.release.model import live_release, publish_release
 from alchemy.stage import StageContext, write_jsonl, write_receipt
 from alchemy.stores.lake_local import LocalLake
+from alchemy.stores.tombstones import write_tombstones
 from alchemy.stores.versions import read_manifest
 from alchemy.types import PUBLIC_GROUP, Chunk, Insight, Principal, Release
 from deployments.knowledge import Knowledge
@@ -47,30 +50,35 @@ class Company:
 
     def __init__(self, root: Path) -> None:
         self.settings = Settings(lake=LakeSettings(root=str(root)))
-        self._lake = LocalLake(root)
+        self.lake = LocalLake(root)
         self._embedder = load_embedder(self.settings.model_b)
 
-    def release(self, name: str, **texts: str) -> None:
+    def release(self, name: str, model: ModelSettings | None = None, **texts: str) -> None:
+        """Publish a release; built with another embedding model where one is given."""
+        settings = self.settings.model_copy(update={"model_b": model or self.settings.model_b})
+        self.publish(name, settings, load_embedder(model) if model else self._embedder, **texts)
+
+    def publish(self, name: str, settings: Settings, embedder: Embedder, **texts: str) -> None:
         chunks = [make_chunk(key, text) for key, text in sorted(texts.items())]
         outputs = {
             "wash": ("processed", "rag_chunks.jsonl", chunks),
             "quant": ("quant", "insights.jsonl", [Insight("jira:A", "A is large.")]),
         }
-        scratch = self._lake.root / "scratch" / name
+        scratch = self.lake.root / "scratch" / name
         for part, (prefix, file, records) in outputs.items():
-            context = StageContext(name, part, self.settings, self._lake, scratch)
+            context = StageContext(name, part, settings, self.lake, scratch)
             write_jsonl(context.out(file), records)
             files = {file: context.out(file)}
             receipt = context.finish(f"{prefix}/{name}", files, rows=0, schema=(), inputs={})
-            write_receipt(self._lake, receipt)
-        context = StageContext(name, "index", self.settings, self._lake, scratch)
-        receipt = stage.run(context, self._embedder)
+            write_receipt(self.lake, receipt)
+        context = StageContext(name, "index", settings, self.lake, scratch)
+        receipt = stage.run(context, embedder)
         release = Release(
             id=name,
             created_at="2024-01-01T00:00:00Z",
             run_id=name,
             index=receipt.uri.removeprefix("index/"),
-            index_sha256=read_manifest(self._lake, receipt.uri).sha256,
+            index_sha256=read_manifest(self.lake, receipt.uri).sha256,
             adapter="base",
             adapter_digest="",
             thresholds={},
@@ -78,7 +86,7 @@ class Company:
             prompts={},
             evaluation={},
         )
-        publish_release(self._lake, release)
+        publish_release(self.lake, release)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +133,100 @@ async def test_concurrent_calls_get_their_own_vectors(knowledge: Any, company: C
         assert found.shape == (len(request), embedder.dim)
         assert np.allclose((found * embedder.encode(request)).sum(axis=1), 1.0, atol=0.02)
     assert (await knowledge.embed.remote([])).shape == (0, embedder.dim)
+
+
+async def found_by(knowledge: Any, release: str, question: str) -> list[str]:
+    passages = await knowledge.search.remote(question, READER, release, 5, None)
+    return [passage.chunk.document_id for passage in passages]
+
+
+async def test_a_forgotten_document_is_found_by_no_release_within_two_seconds(
+    knowledge: Any, company: Company
+) -> None:
+    company.release("third", A="The ftp sink writes files.", B="A tap listens.")
+    question = "What does the ftp sink of A write?"
+    assert "jira:A" in await found_by(knowledge, "third", question)
+    keys = [("default", "jira:A")]
+    write_tombstones(company.lake, keys, "forget", "root")
+    await asyncio.sleep(2)
+    for release in ("first", "second", "third"):
+        for wording in (question, "A", "jira:A", "ftp sink"):
+            assert "jira:A" not in await found_by(knowledge, release, wording)
+    owners = await knowledge.owners.remote(["jira:A", "jira:NO"], "third")
+    assert owners == {"jira:A": "default"}, "an admin can still lift it"
+    write_tombstones(company.lake, keys, "lift", "root")
+    await asyncio.sleep(2)
+    assert "jira:A" in await found_by(knowledge, "third", question)
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    """A small BERT of 32 dimensions with random weights."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    directory = tmp_path_factory.mktemp("other-model")
+    tokenizer = AutoTokenizer.from_pretrained(minilm_directory(), local_files_only=True)
+    torch.manual_seed(3)
+    model = BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=64,
+        )
+    )
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return ModelSettings(provider="huggingface", model_path=str(directory), dtype="float32")
+
+
+async def test_an_index_of_another_model_is_served_beside_the_old_one(
+    knowledge: Any, company: Company, other_model: ModelSettings
+) -> None:
+    answered: list[list[str]] = []
+    swapped = asyncio.Event()
+
+    async def keep_asking() -> None:
+        while not swapped.is_set():
+            answered.append(await found_by(knowledge, "first", "What writes files?"))
+
+    asking = [asyncio.create_task(keep_asking()) for _ in range(4)]
+    texts = {"A": "Nothing here.", "B": "The hdfs sink writes files."}
+    await asyncio.to_thread(lambda: company.release("swapped", other_model, **texts))
+    assert "jira:B" in await found_by(knowledge, "swapped", "B: the hdfs sink writes files")
+    swapped.set()
+    await asyncio.gather(*asking)
+    assert answered and all(found[0] == "jira:A" for found in answered)
+
+    old = await knowledge.embed.remote(["the same text"], "first")
+    new = await knowledge.embed.remote(["the same text"], "swapped")
+    assert (old.shape, new.shape) == ((1, 384), (1, 32))
+    both = await asyncio.gather(
+        *(knowledge.embed.remote([f"t{n}"], ["first", "swapped"][n % 2]) for n in range(12))
+    )
+    assert [len(vectors[0]) for vectors in both] == [384, 32] * 6
+
+
+class Failing:
+    """An embedder whose machine dies half-way."""
+
+    digest, dim = "f" * 64, 8
+
+    def encode(self, texts: Any) -> np.ndarray:
+        raise AlchemyError(ErrorCode.STAGE_FAILED, "the embedding worker died")
+
+    def count_tokens(self, texts: Any) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+
+async def test_a_failed_build_changes_nothing(knowledge: Any, company: Company) -> None:
+    company.release("before", A="The jms source listens.")
+    versions = {item.key for item in company.lake.list("index/")}
+    with pytest.raises(AlchemyError, match="worker died"):
+        company.publish("broken", company.settings, Failing(), A="Something else.")
+    assert {item.key for item in company.lake.list("index/")} == versions
+    live = live_release(company.lake)
+    assert live is not None and live.id == "before"
+    assert await found_by(knowledge, "before", "Who listens?") == ["jira:A"]

@@ -226,7 +226,7 @@ def test_a_failing_connector_is_named_without_what_it_read(tmp_path: Path) -> No
 
 def test_records_that_do_not_add_up_stop_the_stage() -> None:
     reading = Reading([], 0, Counter(jira=3), Counter(jira=1), Counter())
-    duplicates = Duplicates(np.empty(0, np.int64), [], Counter(jira=1), Counter(), 0)
+    duplicates = Duplicates(np.empty(0, np.int64), [], Counter(jira=1), Counter(), Counter(), 0)
     with pytest.raises(AlchemyError, match="'jira' do not add up: 3 read, 0 kept"):
         stage.account(reading, duplicates, Finished([], Counter(), 0, []))
     finished = Finished([], Counter(jira=1), 4, [])

@@ -222,3 +222,66 @@ async def test_a_lake_that_is_down_at_start_is_read_when_it_comes_back(tmp_path:
         (tmp_path / "lake").unlink()
         (tmp_path / "away").rename(tmp_path / "lake")
         await until(lambda: live_id(cache) == "a")
+
+
+async def test_a_refused_release_is_reported_until_a_good_one_is_live(lake: LocalLake) -> None:
+    loader = Loader()
+    loader.broken.add("b")
+    publish_release(lake, release("a"))
+    reported: list[tuple[str, str]] = []
+    cache = ReleaseCache(
+        lake,
+        loader,
+        part="test",
+        poll_s=0.01,
+        retry_s=0.02,
+        refused=lambda name, error: reported.append((name, error.message)),
+    )
+    async with following(cache):
+        assert cache.refused is None
+        publish_release(lake, release("b"))
+        await until(lambda: cache.refused is not None)
+        assert cache.refused is not None and cache.refused[0] == "b"
+        assert "bad weights" in cache.refused[1].message
+        assert reported[0][0] == "b" and live_id(cache) == "a"
+
+        publish_release(lake, release("c"))
+        await until(lambda: live_id(cache) == "c")
+        assert cache.refused is None
+
+
+async def test_a_release_that_is_taken_back_is_no_longer_refused(lake: LocalLake) -> None:
+    loader = Loader()
+    loader.broken.add("b")
+    publish_release(lake, release("a"))
+    async with following(ReleaseCache(lake, loader, part="test", poll_s=0.01)) as cache:
+        publish_release(lake, release("b"))
+        await until(lambda: cache.refused is not None)
+        publish_release(lake, release("a"))  # a roll-back is the next pointer
+        await until(lambda: cache.refused is None)
+        assert live_id(cache) == "a"
+
+
+async def test_a_replica_that_starts_on_a_broken_release_serves_the_newest_good_one(
+    lake: LocalLake,
+) -> None:
+    for name in ("a", "b"):
+        publish_release(lake, release(name))
+    lake.write("releases/c.json", b"{broken")
+    lake.write("releases/pointer/3.json", b'{"release": "c", "reason": ""}')
+    async with following(ReleaseCache(lake, Loader(), part="test", poll_s=0.01)) as cache:
+        assert live_id(cache) == "b"
+        publish_release(lake, release("d"))
+        await until(lambda: live_id(cache) == "d")
+
+
+async def test_a_good_release_that_a_broken_one_followed_at_once_is_not_missed(
+    lake: LocalLake,
+) -> None:
+    loader = Loader()
+    publish_release(lake, release("a"))
+    async with following(ReleaseCache(lake, loader, part="test", poll_s=0.05)) as cache:
+        publish_release(lake, release("b"))
+        lake.write("releases/c.json", b"{broken")
+        lake.write("releases/pointer/3.json", b'{"release": "c", "reason": ""}')
+        await until(lambda: live_id(cache) == "b")

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from alchemy.serving.feedback import FeedbackDesk
 from alchemy.serving.sessions import Sessions
 from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.redis import RedisStore
+from alchemy.stores.tombstones import read_forgotten
 from alchemy.types import (
     Answer,
     Chunk,
@@ -174,6 +176,10 @@ class World:
             adapter_digest="d" * 64,
         )
 
+    async def owners(self, document_ids: Sequence[str]) -> dict[str, str]:
+        chunks = [passage.chunk for passage in CORPUS]
+        return {c.document_id: c.tenant for c in chunks if c.document_id in document_ids}
+
     async def embed(self, texts: list[str]) -> np.ndarray:
         rows = [np.frombuffer(hashlib.sha256(t.encode()).digest(), "u1")[:8] for t in texts]
         return np.stack(rows).astype(np.float32) / 255
@@ -219,7 +225,8 @@ def make_services(
 ) -> Services:
     kv = RedisStore(redis_url, timeout_s=1.0)
     lake = LocalLake(root)
-    sessions = Sessions(kv, ttl_s=3600, keep_turns=3)
+    forgotten = partial(read_forgotten, lake)
+    sessions = Sessions(kv, ttl_s=3600, keep_turns=3, forgotten=forgotten)
     admission = Admission(ongoing, queued)
 
     async def parts() -> dict[str, str]:
@@ -228,6 +235,9 @@ def make_services(
         except AlchemyError as error:
             return {"redis": error.message}
         return {"redis": "ok"}
+
+    async def look() -> object:
+        return forgotten()
 
     async def metrics() -> bytes:
         return merge(
@@ -242,12 +252,14 @@ def make_services(
         token_ttl_s=3600,
         accounts=Accounts(kv, SECRET, 3600, hash_rounds=1000),
         sessions=sessions,
-        feedback=FeedbackDesk(lake, kv, sessions),
+        feedback=FeedbackDesk(lake, kv, sessions, forgotten),
         admission=admission,
         asker=make_asker(world, sessions, admission, deadline_s),
         engines=world.engines(),
         embed=world.embed,
         generate=world.generate,
+        owners=world.owners,
+        forgotten_changed=look,
         live=lambda: world.release,
         lake=lake,
         kv=kv,

@@ -1,0 +1,33 @@
+"""The first search of an index version, before anyone waits for it."""
+
+from __future__ import annotations
+
+from alchemy.config import RetrievalSettings
+from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.knowledge.search import Query, search
+from alchemy.knowledge.snapshot import Snapshot
+from alchemy.protocols import Embedder
+from alchemy.types import Principal
+
+_CHARS = 400
+
+
+def warm_up(snapshot: Snapshot, embedder: Embedder, settings: RetrievalSettings) -> None:
+    """Search for the index's own first chunk with both halves: pages are read, caches are filled.
+
+    Raises:
+        AlchemyError: CORRUPT when an index does not find what it holds.
+    """
+    first = snapshot.catalog.chunks([0]).get(0)
+    if first is None:
+        return
+    text = first.text[:_CHARS] or first.title
+    principal = Principal("warm-up", first.tenant, first.acl)
+    [vector] = embedder.encode([text])
+    [found] = search(snapshot, [Query(text, vector, principal, 1)], settings)
+    if not found:
+        raise AlchemyError(
+            ErrorCode.CORRUPT,
+            f"index {snapshot.version} finds nothing, not even its own first chunk",
+            "Build the index again: data-alchemy ingest.",
+        )
