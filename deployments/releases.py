@@ -207,7 +207,7 @@ class ReleaseCache(Generic[T]):
         A good one and a broken one may have been published between two looks.
         """
         try:
-            candidates = await asyncio.to_thread(released, self._lake, _LOOKED_BACK)
+            candidates = await asyncio.to_thread(lambda: list(released(self._lake, _LOOKED_BACK)))
         except Exception:  # noqa: BLE001 - logged; the poll goes on
             self._log.exception("release.poll_failed")
             return

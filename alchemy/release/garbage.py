@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from alchemy.errors import AlchemyError, ErrorCode
@@ -91,7 +92,7 @@ class Needed:
 def kept_releases(lake: Lake, policy: Policy) -> list[Release]:
     """The live one, the newest, pinned and young ones."""
     live, pinned = live_release(lake), pinned_releases(lake)
-    newest = [release.id for release in released(lake, _POINTERS)[: max(1, policy.releases)]]
+    newest = [release.id for release in islice(released(lake, _POINTERS), policy.releases)]
     kept = {*newest, *pinned, *([live.id] if live else [])}
     young = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - policy.min_age_s))
     return [r for r in all_releases(lake) if r.id in kept or r.created_at >= young]

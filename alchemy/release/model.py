@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
@@ -29,22 +30,25 @@ def live_release(lake: Lake) -> Release | None:
     return load_release(lake, pointer[1]["release"]) if pointer else None
 
 
-def released(lake: Lake, limit: int) -> list[Release]:
+def released(lake: Lake, limit: int) -> Iterator[Release]:
     """Releases that are or were live, the newest pointer's first; damaged ones are left out.
 
     Args:
-        limit: pointers looked at.
+        limit: pointers looked at, one by one as they are asked for.
     """
     pointer = live_pointer(lake, POINTER)
-    found: dict[str, Release] = {}
+    found: set[str] = set()
     for number in range(pointer[0] if pointer else 0, 0, -1)[:limit]:
         try:
             release_id = json.loads(lake.read(f"{POINTER}/{number}.json"))["release"]
-            if release_id not in found:
-                found[release_id] = load_release(lake, release_id)
+            if release_id in found:
+                continue
+            release = load_release(lake, release_id)
         except (AlchemyError, ValueError, KeyError) as error:
             get_logger().warning("release.pointer_damaged", number=number, error=str(error))
-    return list(found.values())
+            continue
+        found.add(release_id)
+        yield release
 
 
 def all_releases(lake: Lake) -> list[Release]:
