@@ -122,8 +122,7 @@ def washed(ray_cluster: None, raw: Path, tmp_path_factory: pytest.TempPathFactor
         tmp_path_factory.mktemp(name) for name in ("four", "one", "ray", "bad")
     )
     for root in (four, one, ray_only, bad):
-        shutil.copytree(raw, root / "raw")
-        write_tombstones(open_lake(settings(root, 1).lake), [forgotten(raw)], "forget", "root")
+        copy_lake(raw, root)
     (bad / "washed").write_text("a file where the lake needs a folder")
     sink = Sink.remote()
     receipt = cleaner.start(settings(four, 4), "run1", sink)
@@ -131,6 +130,12 @@ def washed(ray_cluster: None, raw: Path, tmp_path_factory: pytest.TempPathFactor
     other, code = ray.get(wash_in_one_session.remote(settings(one, 1), settings(bad, 1), scratch))
     plain = cleaner.start(settings(ray_only, 1, "ray"), "run1", None)
     return Washed(receipt, four / receipt.uri, ray.get(sink.all.remote()), other, plain, code)
+
+
+def copy_lake(raw: Path, root: Path) -> None:
+    """The raw data, and one document of it that is forgotten."""
+    shutil.copytree(raw, root / "raw")
+    write_tombstones(open_lake(settings(root, 1).lake), [forgotten(raw)], "forget", "root")
 
 
 def forgotten(raw: Path) -> tuple[str, str]:
@@ -281,7 +286,7 @@ def _wait_for_end(processes: set[psutil.Process]) -> None:
 def test_a_killed_process_costs_time_and_no_bytes(
     washed: Washed, raw: Path, tmp_path: Path, victim: str
 ) -> None:
-    shutil.copytree(raw, tmp_path / "raw")
+    copy_lake(raw, tmp_path)
     earlier = _processes(*SESSION)  # a worker keeps the JVM of its last session while it is idle
     result: list[Receipt | BaseException] = []
     sink = Sink.remote()
