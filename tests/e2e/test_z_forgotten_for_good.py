@@ -39,6 +39,8 @@ def test_sync_leaves_it_out_and_gc_removes_what_still_has_it(app: Any) -> None:
         app.command("alchemy", "gc", "--keep", "1", "--min-age", "0s")
         assert not (app.data / "index" / old_index / "manifest.json").exists()
         assert not list((app.data / "index" / old_index).glob("*"))
+        for path in (app.data / "processed").rglob("rag_chunks.jsonl"):
+            assert document not in {row["document_id"] for row in lines(path)}
 
         passages = client.search(sample["question"], top_k=20).passages
         assert passages and document not in {passage.document_id for passage in passages}
