@@ -1,8 +1,9 @@
 """What no kept release and no live pointer needs any more, and removing it.
 
 Everything in the lake is either raw or made from it, in versions that are never changed. Kept are:
-the live release, the newest ones, pinned ones, the last wash (the next one continues it), and all
-that is young, with everything that their receipts name. The rest can be made again.
+the live release, the newest ones and pinned ones, with the index, the adapter, the profile and the
+pairs of each; the last wash (the next one continues it) and whatever is young (a run may be at it),
+with everything that their receipts name. The rest can be made again.
 
 A version's proof (manifest, receipt) goes first, so that what is left of an interrupted removal is
 never taken for a whole version. Raw data, feedback, tombstones, pointers, base models and the
@@ -27,7 +28,8 @@ from alchemy.stores.versions import MANIFEST, live_pointer, read_manifest
 from alchemy.types import JsonRecord, Release
 
 VERSIONS = ("index", "adapters")
-RUNS = ("runs", "processed", "quant", "sft")
+CORPUS = "processed"
+RUNS = ("runs", CORPUS, "quant", "sft")
 WASHED, EMBEDDINGS, LEDGER = "washed", "embeddings", "ledger"
 _PROOFS = (MANIFEST, "receipt.json", "report.json", "done.json")
 _POINTERS = 10_000
@@ -55,7 +57,8 @@ class Garbage(JsonRecord):
     """Something that can go.
 
     Attributes:
-        kind: `index`, `adapters`, `run`, `washed`, `embeddings` or `cache`.
+        kind: `index`, `adapters`, `run`, `processed` (of a run of which a release needs the rest),
+            `washed`, `embeddings` or `cache`.
         name: version, run, or what is left of a key or path.
         keys: lake objects, proofs first; of a cache none.
         path: local directory; of lake objects empty.
@@ -71,12 +74,19 @@ class Garbage(JsonRecord):
 
 @dataclass
 class Needed:
-    """What must stay: versions by kind, runs, and parts of washes."""
+    """What must stay.
+
+    Attributes:
+        versions: by kind.
+        runs: whole ones; of `released_runs` all but the corpus.
+        washed: `<settings>/<object>` of parts.
+    """
 
     versions: dict[str, set[str]] = field(
         default_factory=lambda: {kind: set() for kind in VERSIONS}
     )
     runs: set[str] = field(default_factory=set[str])
+    released_runs: set[str] = field(default_factory=set[str])
     washed: set[str] = field(default_factory=set[str])
     releases: list[Release] = field(default_factory=list[Release])
 
@@ -85,6 +95,8 @@ class Needed:
         if found.kind in VERSIONS:
             return found.name in self.versions[found.kind]
         if found.kind == "run":
+            return found.name in self.runs | self.released_runs
+        if found.kind == CORPUS:
             return found.name in self.runs
         return found.kind == WASHED and found.name in self.washed
 
@@ -104,7 +116,7 @@ def needed(lake: Lake, policy: Policy) -> Needed:
     for release in found.releases:
         found.versions["index"].add(release.index)
         found.versions["adapters"].add(release.adapter)
-        found.runs.add(release.run_id)
+        found.released_runs.add(release.run_id)
     young = time.time() - policy.min_age_s
     for kind in RUNS:
         for run_id, objects in _grouped(lake, kind):
@@ -146,8 +158,13 @@ def find_garbage(
         for run_id, objects in _grouped(lake, kind):
             runs.setdefault(run_id, []).extend(objects)
     for run_id, objects in sorted(runs.items()):
-        if run_id not in keep.runs and _all_older(objects, young):
+        if run_id in keep.runs or not _all_older(objects, young):
+            continue
+        corpus = [item for item in objects if item.key.startswith(f"{CORPUS}/")]
+        if run_id not in keep.released_runs:
             found.append(_of("run", run_id, objects))
+        elif corpus:  # a missing file shows when the run's receipts are verified
+            found.append(_of(CORPUS, run_id, corpus))
     washed = dict(_grouped(lake, WASHED, depth=2))
     # a wash that runs for longer than the least age still writes: then nothing of any goes
     if all(_all_older(objects, young) for objects in washed.values()):
@@ -165,7 +182,7 @@ def remove_garbage(lake: Lake, garbage: Iterable[Garbage], policy: Policy) -> It
     """
     kind, keep = "", Needed()
     for item in garbage:
-        if item.kind != kind and item.kind in (*VERSIONS, "run", WASHED):
+        if item.kind != kind and item.kind in (*VERSIONS, "run", CORPUS, WASHED):
             kind, keep = item.kind, needed(lake, policy)
         if keep.holds(item):
             log.info("gc.needed_again", kind=item.kind, name=item.name)

@@ -40,7 +40,8 @@ class Turn(JsonRecord):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output."""
         answer = Answer.from_dict(data["answer"])
-        return cls(answer, data["at"], data["tenant"], tuple(data["sources"]))
+        # earlier versions stored no tenant
+        return cls(answer, data["at"], data.get("tenant", "default"), _sources(data))
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class GivenAnswer(JsonRecord):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build from `to_dict` output."""
         answer = Answer.from_dict(data["answer"])
-        tuples = {name: tuple(data[name]) for name in ("acl", "sources")}
-        return cls(**{**data, **tuples, "answer": answer})
+        return cls(
+            **{**data, "acl": tuple(data["acl"]), "sources": _sources(data), "answer": answer}
+        )
 
 
 class Sessions:
@@ -167,7 +169,7 @@ class Sessions:
                     turns += 1
         for key in await self._kv.holding(_ANSWERS, ids):
             row = await self._kv.get(key)
-            if row is not None and gone.any(row["tenant"], row["sources"]):
+            if row is not None and gone.any(row["tenant"], _sources(row)):
                 answers += await self._kv.delete(key)
         return turns, answers
 
@@ -199,7 +201,7 @@ class Sessions:
             principal.user,
             principal.tenant,
         )
-        if row is None or not mine or self._forgotten().any(row["tenant"], row["sources"]):
+        if row is None or not mine or self._forgotten().any(row["tenant"], _sources(row)):
             raise AlchemyError(
                 ErrorCode.NOT_FOUND,
                 f"you have no answer {answer_id!r}",
@@ -239,6 +241,13 @@ def readers(user: str, sources: Sequence[Chunk]) -> tuple[str, ...]:
     if allowed is None:
         return (PUBLIC_GROUP,)
     return tuple(sorted(allowed)) or (PRIVATE_PREFIX + user,)
+
+
+def _sources(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Documents of a stored turn or answer; of one that an earlier version stored, what it cites."""
+    if "sources" in row:
+        return tuple(row["sources"])
+    return tuple(dict.fromkeys(c["document_id"] for c in row["answer"]["citations"]))
 
 
 def _turns_key(user: str, session: str) -> str:

@@ -26,6 +26,7 @@ from alchemy.config import LakeSettings, Settings, SparkSettings, SyncSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stage import StageContext, no_progress, write_receipt
 from alchemy.stores import open_lake
+from alchemy.stores.tombstones import write_tombstones
 from alchemy.types import Chunk, Document, Receipt
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "raw"
@@ -121,7 +122,7 @@ def washed(ray_cluster: None, raw: Path, tmp_path_factory: pytest.TempPathFactor
         tmp_path_factory.mktemp(name) for name in ("four", "one", "ray", "bad")
     )
     for root in (four, one, ray_only, bad):
-        shutil.copytree(raw, root / "raw")
+        copy_lake(raw, root)
     (bad / "washed").write_text("a file where the lake needs a folder")
     sink = Sink.remote()
     receipt = cleaner.start(settings(four, 4), "run1", sink)
@@ -129,6 +130,17 @@ def washed(ray_cluster: None, raw: Path, tmp_path_factory: pytest.TempPathFactor
     other, code = ray.get(wash_in_one_session.remote(settings(one, 1), settings(bad, 1), scratch))
     plain = cleaner.start(settings(ray_only, 1, "ray"), "run1", None)
     return Washed(receipt, four / receipt.uri, ray.get(sink.all.remote()), other, plain, code)
+
+
+def copy_lake(raw: Path, root: Path) -> None:
+    """The raw data, and one document of it that is forgotten."""
+    shutil.copytree(raw, root / "raw")
+    write_tombstones(open_lake(settings(root, 1).lake), [forgotten(raw)], "forget", "root")
+
+
+def forgotten(raw: Path) -> tuple[str, str]:
+    """An issue in the middle of the export."""
+    return "default", f"jira:{lines(raw / 'jira' / 'issues.jsonl')[ISSUES // 2]['key']}"
 
 
 def lines(path: Path) -> list[dict]:
@@ -142,13 +154,22 @@ def test_every_raw_record_is_kept_duplicate_or_in_quarantine(washed: Washed) -> 
     assert counts["read.git_pr"] == COMMITS
     assert (counts["quarantined.jira"], counts["duplicate.documents"]) == (1, 1)
     for source in ("jira", "git_pr", "documents"):
-        parts = [counts[f"{part}.{source}"] for part in ("kept", "duplicate", "quarantined")]
-        assert counts[f"read.{source}"] == sum(parts)
+        kinds = ("kept", "duplicate", "quarantined", "forgotten")
+        assert counts[f"read.{source}"] == sum(counts.get(f"{k}.{source}", 0) for k in kinds)
+    assert counts["forgotten.jira"] == 1
     assert receipt.rows == len(lines(folder / "cleaned_corpus.jsonl"))
     assert counts["chunks"] == len(lines(folder / "rag_chunks.jsonl"))
-    removed = sum(value for name, value in counts.items() if name.startswith("duplicate."))
+    removed = sum(n for name, n in counts.items() if name.startswith(("duplicate.", "forgotten.")))
     assert removed == len(lines(folder / "removed.jsonl"))
     assert [row["position"] for row in lines(folder / "quarantine.jsonl")] == ["line 2"]
+
+
+def test_what_is_forgotten_comes_out_of_no_engine(washed: Washed, raw: Path) -> None:
+    _, document_id = forgotten(raw)
+    [removed] = [r for r in lines(washed.folder / "removed.jsonl") if r["id"] == document_id]
+    assert removed["reason"] == "forgotten"
+    for name, field in (("cleaned_corpus.jsonl", "id"), ("rag_chunks.jsonl", "document_id")):
+        assert document_id not in {row[field] for row in lines(washed.folder / name)}
 
 
 def test_bytes_depend_neither_on_the_partitions_nor_on_spark(washed: Washed) -> None:
@@ -265,7 +286,7 @@ def _wait_for_end(processes: set[psutil.Process]) -> None:
 def test_a_killed_process_costs_time_and_no_bytes(
     washed: Washed, raw: Path, tmp_path: Path, victim: str
 ) -> None:
-    shutil.copytree(raw, tmp_path / "raw")
+    copy_lake(raw, tmp_path)
     earlier = _processes(*SESSION)  # a worker keeps the JVM of its last session while it is idle
     result: list[Receipt | BaseException] = []
     sink = Sink.remote()

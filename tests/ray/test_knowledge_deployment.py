@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from alchemy.release.model import live_release, publish_release
 from alchemy.stage import StageContext, write_jsonl, write_receipt
 from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.tombstones import write_tombstones
-from alchemy.stores.versions import read_manifest
+from alchemy.stores.versions import Manifest, read_manifest
 from alchemy.types import PUBLIC_GROUP, Chunk, Insight, Principal, Release
+from deployments.gateway_engines import HandleEngines
 from deployments.knowledge import Knowledge
 
 READER = Principal("u", "default", (PUBLIC_GROUP,))
@@ -230,3 +232,24 @@ async def test_a_failed_build_changes_nothing(knowledge: Any, company: Company) 
     live = live_release(company.lake)
     assert live is not None and live.id == "before"
     assert await found_by(knowledge, "before", "Who listens?") == ["jira:A"]
+
+
+async def test_the_gateway_learns_that_a_release_is_broken_before_it_names_it(
+    knowledge: Any, company: Company
+) -> None:
+    company.release("whole", A="The tcp sink writes.")
+    whole = json.loads(company.lake.read("releases/whole.json"))
+    root = f"index/{whole['index']}"
+    files = {name: "0" * 64 for name in read_manifest(company.lake, root).files}
+    rotten = Manifest("ix-rotten", files, 1, "9" * 64)
+    for name in files:
+        company.lake.write(f"index/ix-rotten/{name}", company.lake.read(f"{root}/{name}"))
+    company.lake.write("index/ix-rotten/manifest.json", rotten.to_json().encode())
+    record = {**whole, "id": "rotten", "index": "ix-rotten", "index_sha256": "9" * 64}
+    company.lake.write("releases/rotten.json", json.dumps(record).encode())
+
+    engines = HandleEngines(knowledge, knowledge, knowledge)
+    await asyncio.to_thread(engines.prepare, "whole", with_generator=True)
+    with pytest.raises(AlchemyError, match="does not match its manifest") as caught:
+        await asyncio.to_thread(engines.prepare, "rotten", with_generator=False)
+    assert caught.value.code is ErrorCode.CORRUPT

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from alchemy.config import LakeSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
 from alchemy.stores import open_lake
+from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.redis import RedisStore
+from alchemy.stores.tombstones import read_forgotten, write_tombstones
 from alchemy.stores.versions import (
     advance_pointer,
     fetch_directory,
@@ -50,6 +53,20 @@ def test_s3_keeps_the_lake_contract(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(AlchemyError) as caught:
         lake.read("raw/b.bin")
     assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+def test_objects_say_when_they_were_written(lake: Lake, tmp_path: Path) -> None:
+    for place in (lake, LocalLake(tmp_path)):
+        place.write("a", b"x")
+        [found] = place.list("a")
+        assert abs(found.modified - time.time()) < 60
+
+
+def test_tombstones_work_on_s3(lake: Lake) -> None:
+    key = ("default", "jira:A")
+    write_tombstones(lake, [key], "forget", "root")
+    assert read_forgotten(lake).documents == {key}
+    assert write_tombstones(lake, [key], "lift", "root").documents == frozenset()
 
 
 def test_s3_lists_more_than_one_page(lake: Lake) -> None:
@@ -159,6 +176,25 @@ async def test_lists_keep_the_newest(store: RedisStore) -> None:
     for number in range(7):
         await store.append(key, number, keep=3, ttl_s=10)
     assert await store.items(key) == [4, 5, 6]
+
+
+async def test_a_list_loses_what_is_discarded_and_keeps_its_order(store: RedisStore) -> None:
+    rows = [{"x": 1.5, "ü": ["a", None]}, {"x": 2}, {"x": 1.5, "ü": ["a", None]}, {"x": 3}]
+    for row in rows:
+        await store.append("l", row, keep=10)
+    assert await store.discard("l", rows[0]) == 2
+    assert await store.items("l") == [{"x": 2}, {"x": 3}]
+    assert await store.discard("l", {"x": 9}) == 0
+
+
+async def test_keys_are_found_by_a_string_that_their_value_holds(store: RedisStore) -> None:
+    for number in range(250):
+        await store.set(f"h:{number:03}", {"id": f"documents:ä {number}"})
+    await store.append("h:list", {"id": "documents:ä 7"}, keep=5)
+    await store.set("other:1", {"id": "documents:ä 7"})
+    assert await store.holding("h:", ["documents:ä 7"]) == ["h:007", "h:list"]
+    assert await store.holding("h:", ["documents:ä 24"]) == ["h:024"], "whole strings only"
+    assert await store.holding("h:", []) == []
 
 
 async def test_scan_takes_the_prefix_literally(store: RedisStore) -> None:

@@ -120,7 +120,8 @@ def removed(n: int) -> set[str]:
 
 def test_what_only_old_releases_used_goes_and_the_newest_still_answer(site: Site) -> None:
     fixed = {k for k in site.keys() if k.startswith(("releases/", "ledger/", "embeddings/"))}
-    assert site.collect() == removed(1) | removed(2) | removed(3) | {"washed settings/object-4"}
+    older = {"washed settings/object-4", "processed run-4"}
+    assert site.collect() == removed(1) | removed(2) | removed(3) | older
     left = site.keys()
     assert fixed <= left, "records, pointers and vectors stay"
     for n in (4, 5):
@@ -140,8 +141,8 @@ def test_a_pinned_release_stays_until_it_is_unpinned(site: Site) -> None:
     pin_release(site.lake, "rl-1")
     gone = site.collect()
     assert gone == removed(2) | removed(3) | {
-        "washed settings/object-1",
-        "washed settings/object-4",
+        *("washed settings/object-1", "washed settings/object-4"),
+        *("processed run-1", "processed run-4"),
     }
     assert site.snapshot(1).catalog.count == 4
     unpin_release(site.lake, "rl-1")
@@ -162,6 +163,17 @@ def test_the_last_wash_stays_without_any_release_and_all_its_receipts_name(site:
     gone = site.collect()
     assert not gone & (removed(6) | {"run run-6"})
     assert "washed settings/object-5" in gone, "only the last ledger's parts are read again"
+
+
+def test_an_index_that_a_release_was_refreshed_away_from_goes(site: Site) -> None:
+    """A sync makes a release of an old run's adapter and a new index: the old index has no user."""
+    refreshed = Release.from_dict(json.loads(site.lake.read("releases/rl-5.json")))
+    publish_release(site.lake, replace(refreshed, id="rl-6", run_id="run-4", adapter="ad-4"))
+    site.age(OLD_S)
+    gone = site.collect(Policy(releases=1))
+    assert {"index ix-4", "processed run-4"} <= gone
+    assert not gone & {"run run-4", "adapters ad-4", "index ix-5"}
+    assert "sft/run-4/sft_train.jsonl" in site.keys()
 
 
 def test_young_things_stay_with_what_their_receipts_name(site: Site) -> None:

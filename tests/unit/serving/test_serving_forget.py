@@ -117,6 +117,18 @@ async def test_a_tombstone_alone_hides_history_and_ratings_before_any_sweep(
         assert len((await ann.get("/api/sessions/s1")).json()["turns"]) == 1
 
 
+async def test_turns_that_an_earlier_version_stored_are_shown_and_forgotten(
+    kv: RedisStore, tmp_path: Path
+) -> None:
+    answer, _ = other_answer()
+    row = {"answer": answer.to_dict(), "at": "2024-01-01T00:00:00Z"}
+    await kv.append("session:ann:old", row, keep=5)
+    sessions = Sessions(kv, 60, 3)
+    assert [turn.answer.id for turn in await sessions.turns("ann", "old")] == ["an-sinks"]
+    assert await sessions.erase([("default", "jira:S")]) == (1, 0)
+    assert await sessions.turns("ann", "old") == []
+
+
 async def test_an_answer_under_way_is_neither_given_nor_kept(
     world: World, kv: RedisStore, redis_url: str, tmp_path: Path
 ) -> None:

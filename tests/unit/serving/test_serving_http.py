@@ -66,6 +66,7 @@ async def test_login_gives_a_token_that_the_rest_accepts(site: Any) -> None:
         ("POST", "/api/feedback"),
         ("GET", "/api/feedback"),
         ("POST", "/api/feedback/x/approve"),
+        ("POST", "/api/forget"),
         ("GET", "/api/sessions"),
         ("GET", "/api/sessions/x"),
         ("GET", "/api/releases"),
