@@ -25,6 +25,7 @@ from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.versions import file_digest, publish_directory
 from alchemy.training.base import build_base, fetch_base
 from alchemy.types import (
+    NO_LIMITS,
     PUBLIC_GROUP,
     Answer,
     Chunk,
@@ -239,7 +240,7 @@ async def test_the_finalist_streams_a_cited_answer_of_the_release(
     assert release is not None
     knowledge = serve.get_deployment_handle("Knowledge", "finalist-test")
     question = "What is the port of the broker?"
-    passages = await knowledge.search.remote(question, READER, release.id, 8, None)
+    passages = await knowledge.search.remote(question, READER, release.id, 8, NO_LIMITS, "hybrid")
     parts = [part async for part in finalist.answer.remote(question, passages, None, release.id)]
     answer = parts.pop()
     assert isinstance(answer, Answer)

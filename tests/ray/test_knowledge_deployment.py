@@ -22,7 +22,7 @@ from alchemy.stage import StageContext, write_jsonl, write_receipt
 from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.tombstones import write_tombstones
 from alchemy.stores.versions import Manifest, read_manifest
-from alchemy.types import PUBLIC_GROUP, Chunk, Insight, Principal, Release
+from alchemy.types import NO_LIMITS, PUBLIC_GROUP, Chunk, Filters, Insight, Principal, Release
 from deployments.gateway_engines import HandleEngines
 from deployments.knowledge import Knowledge
 
@@ -109,19 +109,23 @@ def knowledge(ray_cluster: None, company: Company) -> Iterator[Any]:
 async def test_a_question_is_answered_from_the_release_it_names(
     knowledge: Any, company: Company
 ) -> None:
-    found = await knowledge.search.remote("What writes files?", READER, "first", 1, None)
+    found = await knowledge.search.remote(
+        "What writes files?", READER, "first", 1, NO_LIMITS, "hybrid"
+    )
     assert [p.chunk.document_id for p in found] == ["jira:A"]
     assert found[0].insight == "A is large."
 
     company.release("second", A="Nothing here.", B="The ftp sink writes files.")
     for name, expected in (("second", "jira:B"), ("first", "jira:A")):
-        found = await knowledge.search.remote("What writes files?", READER, name, 1, ["jira"])
+        found = await knowledge.search.remote(
+            "What writes files?", READER, name, 1, Filters(("jira",)), "hybrid"
+        )
         assert [p.chunk.document_id for p in found] == [expected]
 
 
 async def test_an_unknown_release_is_not_found(knowledge: Any) -> None:
     with pytest.raises(Exception, match="nowhere") as raised:
-        await knowledge.search.remote("x", READER, "nowhere", 1, None)
+        await knowledge.search.remote("x", READER, "nowhere", 1, NO_LIMITS, "hybrid")
     typed = AlchemyError.unwrap(raised.value)
     assert typed is not None
     assert typed.code is ErrorCode.NOT_FOUND
@@ -138,7 +142,7 @@ async def test_concurrent_calls_get_their_own_vectors(knowledge: Any, company: C
 
 
 async def found_by(knowledge: Any, release: str, question: str) -> list[str]:
-    passages = await knowledge.search.remote(question, READER, release, 5, None)
+    passages = await knowledge.search.remote(question, READER, release, 5, NO_LIMITS, "hybrid")
     return [passage.chunk.document_id for passage in passages]
 
 

@@ -22,7 +22,9 @@ import pytest
 from knowledge_reader import DIM, Directions, direction, text_of
 
 from alchemy.knowledge.build import write_index
-from alchemy.knowledge.snapshot import CATALOG_FILE, FORMAT, VECTORS_FILE
+from alchemy.knowledge.catalog import CATALOG_FILE
+from alchemy.knowledge.snapshot import FORMAT
+from alchemy.knowledge.vectors import VECTORS_FILE
 from alchemy.release.model import publish_release
 from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.versions import Manifest, publish_directory
