@@ -257,7 +257,8 @@ class TrainingSettings(_Section):
 class TuningSettings(_Section):
     """LoRA on the query side of the embedding model, from the corpus's own pairs."""
 
-    enabled: bool = True
+    enabled: bool = False
+    """Minutes of training per run; turn it on where people link records or rate answers."""
     epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=2, ge=1)
     """Epochs without a gain on held-out pairs until training stops."""

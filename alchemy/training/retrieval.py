@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ TARGET_MODULES = ("query", "key", "value", "dense")
 _DEPTH = 10
 _ENCODE_ROWS = 64
 _REPORT_EVERY = 10
+_OUTCOME = "tuned.json"
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def tune(
         elif epoch - best_epoch >= settings.patience:
             break
     tower.save(best, output)
-    return Tuned(
+    tuned = Tuned(
         epochs=epoch,
         best_epoch=best_epoch,
         train_pairs=len(train),
@@ -151,6 +152,13 @@ def tune(
         ndcg=round(best_ndcg, 4),
         seconds=round(time.monotonic() - started, 1),
     )
+    (output / _OUTCOME).write_text(json.dumps(asdict(tuned)), encoding="utf-8")
+    return tuned
+
+
+def read_tuned(trained: Path) -> Tuned:
+    """What the directory that `tune` wrote says about the training."""
+    return Tuned(**json.loads((trained / _OUTCOME).read_text(encoding="utf-8")))
 
 
 class QueryTower:
