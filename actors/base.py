@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "indexer": {"num_cpus": 0.5, "max_restarts": 2, "max_task_retries": 2},
     "base_model": {"num_cpus": 0.2, "max_restarts": 2, "max_task_retries": 2},
     "trainer": {"num_cpus": 0.1, "max_restarts": 1, "max_task_retries": 1},
+    "tuner": {"num_cpus": 0.1, "max_restarts": 1, "max_task_retries": 1},
     "evaluator": {"num_cpus": 0.5, "max_restarts": 2, "max_task_retries": 2},
     "releaser": {"num_cpus": 0.1, "max_restarts": 2, "max_task_retries": 2},
     "refresher": {"num_cpus": 0.1, "max_restarts": 2, "max_task_retries": 2},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ray
 from ray.actor import ActorHandle
 
@@ -10,11 +12,14 @@ from alchemy.config import Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.devices import use_cores
+from alchemy.models.query_adapter import AdaptedQueries, tunable_base
 from alchemy.models.registry import load_chat_model, load_embedder, load_generator
 from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.release import evaluate, refresh, stage
+from alchemy.release.retrieval import RetrievalAdapter
 from alchemy.stage import StageContext
 from alchemy.stores.versions import read_manifest
+from alchemy.training import tuning
 from alchemy.training.adapters import fetch_adapter
 from alchemy.training.base import fetch_base
 from alchemy.types import Receipt
@@ -89,11 +94,28 @@ def evaluate_run(context: StageContext) -> Receipt:
             adapter=adapter,
             adapter_digest=digest,
             chat_model=load_chat_model(settings.model_d),
+            retrieval=_retrieval_adapter(context, cache / "adapters"),
         )
         context.progress("evaluate.loaded", {"index": version, "adapter": adapter})
         return evaluate.run(context, candidate)
     finally:
         snapshot.close()
+
+
+def _retrieval_adapter(context: StageContext, cache: Path) -> RetrievalAdapter | None:
+    """The adapter of queries that this run trained, loaded; None when it trained none."""
+    version = tuning.adapter_of(context.receipt_of("tune"))
+    if not version:
+        return None
+    model = context.settings.model_b
+    _, base = tunable_base(model)
+    directory, manifest = fetch_adapter(context.lake, version, cache, base)
+    return RetrievalAdapter(
+        version=version,
+        digest=str(manifest.meta["weights"]),
+        encode=AdaptedQueries(model, directory).encode_queries,
+        held_out=tuning.held_out_pairs(context),
+    )
 
 
 def _same_adapter(train: Receipt, digest: str) -> None:

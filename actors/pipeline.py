@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors import base_model, cleaner, evaluator, indexer, quant, refiner, trainer
+from actors import base_model, cleaner, evaluator, indexer, quant, refiner, trainer, tuner
 from actors.base import NAMESPACE, options, typed_error
 from alchemy import logs, pipeline
 from alchemy.config import Settings, load_settings
@@ -31,6 +31,7 @@ RUNNERS: dict[str, Callable[..., Any]] = {
     "index": indexer.start,
     "base": base_model.start,
     "train": trainer.start,
+    "tune": tuner.start,
     "evaluate": evaluator.start_evaluate,
     "release": evaluator.start_release,
     "refresh": evaluator.start_refresh,

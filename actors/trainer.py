@@ -74,7 +74,7 @@ def _train(context: StageContext, sink: ActorHandle | None) -> Receipt:
     try:
         result = trainer.fit()
     except ray.train.WorkerGroupError as error:
-        raise _failure(error) from error
+        raise failure_of(error) from error
     if isinstance(result.return_value, AlchemyError):
         raise result.return_value
     if result.checkpoint is None:
@@ -86,7 +86,7 @@ def _train(context: StageContext, sink: ActorHandle | None) -> Receipt:
     return receipt
 
 
-def _failure(error: ray.train.WorkerGroupError) -> AlchemyError:
+def failure_of(error: ray.train.WorkerGroupError) -> AlchemyError:
     """The typed error of the first worker that raised one, else what Ray says."""
     for _, failure in sorted(error.worker_failures.items()):
         typed = AlchemyError.unwrap(failure)

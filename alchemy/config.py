@@ -45,6 +45,7 @@ from alchemy.settings import (
     SyncSettings,
     SynthesisSettings,
     TrainingSettings,
+    TuningSettings,
 )
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "SyncSettings",
     "SynthesisSettings",
     "TrainingSettings",
+    "TuningSettings",
     "find_models_yaml",
     "load_settings",
 ]

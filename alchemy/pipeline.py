@@ -46,8 +46,9 @@ STAGES: tuple[Stage, ...] = (
     Stage("index", ("wash", "quant")),
     Stage("base", ("wash",)),
     Stage("train", ("refine", "base")),
-    Stage("evaluate", ("refine", "index", "train")),
-    Stage("release", ("index", "train", "evaluate"), repeat=True),
+    Stage("tune", ("wash", "refine", "index")),
+    Stage("evaluate", ("refine", "index", "train", "tune")),
+    Stage("release", ("index", "train", "tune", "evaluate"), repeat=True),
     Stage("refresh", ("index",), repeat=True),
 )
 _BY_NAME = {stage.name: stage for stage in STAGES}
@@ -64,6 +65,7 @@ _SHAPING = (
     "quant",
     "synthesis",
     "training",
+    "tuning",
     "retrieval",
     "evaluation",
 )

@@ -254,6 +254,39 @@ class TrainingSettings(_Section):
     seed: int = 13
 
 
+class TuningSettings(_Section):
+    """LoRA on the query side of the embedding model, from the corpus's own pairs."""
+
+    enabled: bool = False
+    """Minutes of training per run; turn it on where people link records or rate answers."""
+    epochs: int = Field(default=8, ge=1)
+    patience: int = Field(default=2, ge=1)
+    """Epochs without a gain on held-out pairs until training stops."""
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    temperature: float = Field(default=0.05, gt=0)
+    anchor: float = Field(default=0.0, ge=0)
+    """Weight of staying near the base's query vectors."""
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    max_tokens: int = Field(default=128, ge=16)
+    """Of a query in training; what follows is rarely what it is about."""
+    negatives: int = Field(default=16384, ge=1)
+    """Chunks each batch is scored against; a smaller corpus takes part as a whole."""
+    hard_negatives: int = Field(default=64, ge=1)
+    """Nearest chunks of each query that always take part."""
+    copy_cosine: float = Field(default=0.95, gt=0, le=1)
+    """Chunks this near to a right one are right as well, and no negatives."""
+    title_ratio: float = Field(default=1.0, ge=0)
+    """Titles per link, question and feedback pair."""
+    max_pairs: int = Field(default=20_000, ge=1)
+    held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    held_out_pairs: int = Field(default=400, ge=1)
+    """At most; what stops the training."""
+    seed: int = 13
+
+
 class IndexingSettings(_Section):
     """Who embeds new chunks; shapes the time, not the result."""
 
@@ -427,6 +460,7 @@ class Settings(_Section):
     quant: QuantSettings = QuantSettings()
     synthesis: SynthesisSettings = SynthesisSettings()
     training: TrainingSettings = TrainingSettings()
+    tuning: TuningSettings = TuningSettings()
     indexing: IndexingSettings = IndexingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -284,6 +284,8 @@ class Release(JsonRecord):
         models: role → digest.
         evaluation: metrics of this release by suite.
         parent: release it replaces.
+        retrieval: version under `adapters/` that encodes queries; empty: the base embedder does.
+        retrieval_digest: sha256 of its weights.
     """
 
     id: str
@@ -299,6 +301,8 @@ class Release(JsonRecord):
     evaluation: dict[str, Any]
     parent: str | None = None
     reason: str = ""
+    retrieval: str = ""
+    retrieval_digest: str = ""
 
 
 @dataclass(frozen=True)

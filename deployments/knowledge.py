@@ -24,6 +24,7 @@ from alchemy.knowledge.warmup import warm_up
 from alchemy.models.embedders import EmbedderPool
 from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
+from alchemy.release.retrieval import EncodeQueries, query_encoder
 from alchemy.stores import open_lake
 from alchemy.types import Filters, Mode, Passage, Principal, Release
 from deployments.forgetting import TombstoneFollower
@@ -33,10 +34,11 @@ from deployments.releases import ReleaseCache
 
 @dataclass(frozen=True)
 class Part:
-    """A release's index with the model that its vectors are of."""
+    """A release's index, the model that its vectors are of, and what encodes questions for it."""
 
     snapshot: Snapshot
     embedder: Embedder
+    encode: EncodeQueries
 
 
 def embed_requests(requests: Sequence[tuple[Embedder, Sequence[str]]]) -> list[np.ndarray]:
@@ -49,6 +51,17 @@ def embed_requests(requests: Sequence[tuple[Embedder, Sequence[str]]]) -> list[n
         for place, rows in zip(mine, np.split(vectors, ends[:-1]), strict=True):
             found[place] = rows
     return found
+
+
+def encode_asked(asked: Sequence[tuple[EncodeQueries, str]]) -> list[np.ndarray]:
+    """Vectors float32[dim] of questions; those under one encoder (one release's) in one call."""
+    places: dict[EncodeQueries, list[int]] = {}
+    for place, (encode, _) in enumerate(asked):
+        places.setdefault(encode, []).append(place)
+    vectors: dict[int, np.ndarray] = {}
+    for encode, own in places.items():
+        vectors.update(zip(own, encode([asked[place][1] for place in own]), strict=True))
+    return [vectors[place] for place in range(len(asked))]
 
 
 @serve.deployment
@@ -69,9 +82,11 @@ class Knowledge:
             boundaries=[0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
             tag_keys=("step",),
         )
-        batching: Any = self._embed_batch  # the decorator adds methods that no stub knows
-        batching.set_max_batch_size(settings.serving.batch_size)
-        batching.set_batch_wait_timeout_s(settings.serving.batch_wait_s)
+        # the decorator adds methods that no stub knows
+        batched: tuple[Any, ...] = (self._embed_batch, self._query_batch)
+        for batching in batched:
+            batching.set_max_batch_size(settings.serving.batch_size)
+            batching.set_batch_wait_timeout_s(settings.serving.batch_wait_s)
         lake = open_lake(settings.lake)
         self._hider = Hider()
         self._tombstones = TombstoneFollower(lake)
@@ -86,12 +101,15 @@ class Knowledge:
             self._before_release = await asyncio.to_thread(self._embedders.own)
 
     def _open(self, release: Release) -> Part:
-        cache = self._settings.state_dir / "cache" / "index"
+        cache = self._settings.state_dir / "cache"
         lake = open_lake(self._settings.lake)
-        snapshot = Snapshot.fetch(lake, release.index, release.index_sha256, cache)
-        embedder = self._embedders.get(snapshot.embedder_digest, snapshot.manifest.meta)
-        warm_up(snapshot, embedder, self._settings.retrieval)
-        return Part(snapshot, embedder)
+        snapshot = Snapshot.fetch(lake, release.index, release.index_sha256, cache / "index")
+        digest, meta = snapshot.embedder_digest, snapshot.manifest.meta
+        embedder = self._embedders.get(digest, meta)
+        model = self._embedders.settings(digest, meta)
+        encode = query_encoder(lake, release, model, embedder, cache / "adapters")
+        warm_up(snapshot, encode, self._settings.retrieval)
+        return Part(snapshot, embedder, encode)
 
     async def prepare(self, release: str) -> None:
         """Load, verify and warm up the index of a release, and load its embedding model.
@@ -120,8 +138,8 @@ class Knowledge:
         """
         async with self._timed("retrieve"):
             part = await self._part(release)
-            vectors = await self._embed_batch((part.embedder, [question]))
-            query = Query(question, vectors[0], principal, top_k, filters, mode)
+            vector = await self._query_batch((part.encode, question))
+            query = Query(question, vector, principal, top_k, filters, mode)
             # not batched: every query has its own rights, and a full-text search does not share
             find = partial(search, part.snapshot, [query], self._settings.retrieval)
             return (await asyncio.to_thread(find))[0]
@@ -168,6 +186,12 @@ class Knowledge:
         self._batch_sizes.observe(len(requests), tags={"part": "embed"})
         async with self._timed("embed"):
             return await asyncio.to_thread(embed_requests, requests)
+
+    @serve.batch
+    async def _query_batch(self, asked: list[tuple[EncodeQueries, str]]) -> list[np.ndarray]:
+        self._batch_sizes.observe(len(asked), tags={"part": "query"})
+        async with self._timed("embed"):
+            return await asyncio.to_thread(encode_asked, asked)
 
     @asynccontextmanager
     async def _timed(self, step: str) -> AsyncIterator[None]:

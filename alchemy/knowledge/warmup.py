@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
 from alchemy.config import RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
-from alchemy.protocols import Embedder
 from alchemy.types import Principal
 
 _CHARS = 400
 
 
-def warm_up(snapshot: Snapshot, embedder: Embedder, settings: RetrievalSettings) -> None:
+def warm_up(
+    snapshot: Snapshot,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    settings: RetrievalSettings,
+) -> None:
     """Search for the index's own first chunk with both halves: pages are read, caches are filled.
+
+    Args:
+        encode: what will encode its questions, texts → float32[n, dim].
 
     Raises:
         AlchemyError: CORRUPT when an index does not find what it holds.
@@ -23,7 +33,7 @@ def warm_up(snapshot: Snapshot, embedder: Embedder, settings: RetrievalSettings)
         return
     text = first.text[:_CHARS] or first.title
     principal = Principal("warm-up", first.tenant, first.acl)
-    [vector] = embedder.encode([text])
+    [vector] = encode([text])
     [found] = search(snapshot, [Query(text, vector, principal, 1)], settings)
     if not found:
         raise AlchemyError(

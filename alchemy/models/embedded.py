@@ -42,26 +42,39 @@ def minilm_directory() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-class EmbeddedEmbedder:
-    """See `protocols.Embedder`. Thread-safe."""
+def pooled_vectors(model: Any, batch: Any) -> torch.Tensor:
+    """float32[rows, dim]: mean over the tokens of each row, then unit length, as it was trained."""
+    hidden = model(**batch).last_hidden_state.float()
+    mask = batch["attention_mask"].unsqueeze(-1).float()
+    return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
 
-    def __init__(self, settings: ModelSettings) -> None:
+
+class EmbeddedEmbedder:
+    """See `protocols.Embedder`. Thread-safe.
+
+    Args:
+        adapter: directory of a PEFT adapter that is added to the weights.
+    """
+
+    def __init__(self, settings: ModelSettings, adapter: Path | None = None) -> None:
         directory = minilm_directory()
         self._device = pick_device(settings.device)
         native = "bfloat16" if fast_bfloat16(self._device) else "float32"
         self._dtype = pick_dtype(settings.dtype, self._device, cpu_default=native)
         self._batch_size = settings.batch_size
         self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        self._model: Any = (
-            AutoModel.from_pretrained(directory, local_files_only=True, dtype=self._dtype)
-            .to(self._device)
-            .eval()
+        model: Any = AutoModel.from_pretrained(
+            directory, local_files_only=True, dtype=torch.float32
         )
+        if adapter is not None:
+            model = _with_adapter(model, adapter)
+        self._model: Any = model.to(self._device, self._dtype).eval()
         self._max_tokens = min(
             settings.max_length or _MAX_TOKENS, self._model.config.max_position_embeddings
         )
         self._tokenizing = threading.Lock()  # each call changes the tokenizer's truncation
-        self._digest = text_digest(weights_digest(directory), str(self._dtype))
+        base = text_digest(weights_digest(directory), str(self._dtype))
+        self._digest = text_digest(base, weights_digest(adapter)) if adapter is not None else base
 
     @property
     def digest(self) -> str:
@@ -87,11 +100,7 @@ class EmbeddedEmbedder:
                     {"input_ids": [tokens[row] for row in rows]}, return_tensors="pt"
                 ).to(self._device)
             with torch.inference_mode():
-                hidden = self._model(**batch).last_hidden_state.float()
-                mask = batch["attention_mask"].unsqueeze(-1).float()
-                pooled = (hidden * mask).sum(1) / mask.sum(1)
-                unit = torch.nn.functional.normalize(pooled, dim=1)
-            vectors[rows] = unit.cpu().numpy()
+                vectors[rows] = pooled_vectors(self._model, batch).cpu().numpy()
         return vectors
 
     def _batches(self, tokens: list[list[int]]) -> Iterator[list[int]]:
@@ -111,3 +120,10 @@ class EmbeddedEmbedder:
         with self._tokenizing:
             encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
+
+
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    """The model with the adapter's weights added in float32: no cost per query."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(adapter), local_files_only=True).merge_and_unload()

@@ -92,6 +92,15 @@ class EmbedderPool:
             self._alive[digest] = found
             return found
 
+    def settings(self, digest: str, meta: Mapping[str, Any]) -> ModelSettings:
+        """The settings of the model that `get` gives.
+
+        Raises:
+            AlchemyError: CONFLICT where they are not recorded.
+        """
+        with self._lock:
+            return self._own if digest == self._own_digest else self._settings_of(digest, meta)
+
     def _own_model(self) -> Embedder:
         found = self._alive.get(self._own_digest) if self._own_digest else None
         if found is None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 """Peft's file name; the file's sha256 is an adapter's digest."""
 
+ADAPTER_CONFIG = "adapter_config.json"
+
 # what decides a model's output; readme files and caches beside it do not
 _DEFINING = (
     "*.safetensors",

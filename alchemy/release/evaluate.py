@@ -33,6 +33,7 @@ from alchemy.release.calibration import (
 )
 from alchemy.release.metrics import estimate, overlap, token_f1
 from alchemy.release.report import RECALL_DEPTH, SAME_FACT_RECALL, Asked, is_correct
+from alchemy.release.retrieval import EncodeQueries, RetrievalAdapter, compare
 from alchemy.release.suites import Case, build_cases
 from alchemy.stage import StageContext, read_jsonl
 from alchemy.types import Answer, Draft, Passage, Receipt, Release, SftPair
@@ -50,6 +51,7 @@ class Candidate:
     Attributes:
         generator: base model with the adapter loaded under the version `adapter`.
         chat_model: model_d; None for the extractive finalist.
+        retrieval: adapter of queries; None when the run trained none.
     """
 
     snapshot: Snapshot
@@ -58,6 +60,7 @@ class Candidate:
     adapter: str
     adapter_digest: str
     chat_model: ChatModel | None = None
+    retrieval: RetrievalAdapter | None = None
 
 
 class KnownVectors:
@@ -96,7 +99,8 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
     context.progress("evaluate.cases", {"cases": len(cases)})
 
     vectors = KnownVectors(candidate.embedder)
-    found = _retrieve(cases, candidate.snapshot, vectors, settings)
+    judged, encode = _query_encoder(cases, candidate, vectors, settings)
+    found = _retrieve(cases, candidate.snapshot, encode, settings)
     drafts = _drafts(candidate.generator, [c for c, _ in found], candidate.adapter, settings)
     asked = [
         Asked(case, ranked, ranked[: settings.retrieval.passages], draft)
@@ -119,6 +123,9 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
         **measured,
         "loss": held_out_loss(train.counts),
     }
+    if judged is not None:
+        evaluation["retrieval_adapter"] = judged
+        context.progress("evaluate.retrieval_adapter", judged)
     path = context.out(EVALUATION_FILE)
     path.write_text(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     counts = headline(evaluation)
@@ -169,15 +176,33 @@ def held_out_loss(counts: Mapping[str, float]) -> dict[str, float | None]:
     return {"base": base, "adapter": adapter, "improvement": better}
 
 
+def _query_encoder(
+    cases: Sequence[Case], candidate: Candidate, vectors: KnownVectors, settings: Settings
+) -> tuple[dict[str, Any] | None, EncodeQueries]:
+    """What was found out about the retrieval adapter, and what encodes questions from here on."""
+    adapter = candidate.retrieval
+    if adapter is None:
+        return None, vectors.of
+    judged = compare(
+        candidate.snapshot,
+        candidate.embedder,
+        adapter,
+        cases,
+        settings.retrieval,
+        settings.evaluation.seed,
+    )
+    return judged, adapter.encode if judged["used"] else vectors.of
+
+
 def _retrieve(
-    cases: Sequence[Case], snapshot: Snapshot, vectors: KnownVectors, settings: Settings
+    cases: Sequence[Case], snapshot: Snapshot, encode: EncodeQueries, settings: Settings
 ) -> list[tuple[Case, list[Passage]]]:
     """Passages of each case, the gold taken out of `excluded` ones.
 
     An excluded case whose remaining passages may still answer is no unanswerable question: it is
     dropped.
     """
-    questions = vectors.of([case.question for case in cases])
+    questions = encode([case.question for case in cases])
     depth = max(RECALL_DEPTH, settings.retrieval.passages)
     found: list[tuple[Case, list[Passage]]] = []
     for kind in ("answerable", "excluded", "foreign"):

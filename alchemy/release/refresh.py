@@ -19,6 +19,7 @@ from alchemy.knowledge.snapshot import Snapshot
 from alchemy.protocols import Embedder
 from alchemy.release.model import live_release, load_release, publish_release
 from alchemy.release.report import RECALL_DEPTH, Asked, retrieval
+from alchemy.release.retrieval import EncodeQueries, query_encoder
 from alchemy.release.stage import release_id, release_receipt
 from alchemy.release.suites import Case, build_cases
 from alchemy.stage import StageContext, read_jsonl
@@ -62,16 +63,18 @@ def _compare(
     context: StageContext, embedder: Embedder, live: Release, new: tuple[str, str]
 ) -> dict[str, Any]:
     """Retrieval with the new index; GATE_REFUSED when it is below the live one's interval."""
-    cache = context.settings.state_dir / "cache" / "index"
-    before = Snapshot.fetch(context.lake, live.index, live.index_sha256, cache)
-    after = Snapshot.fetch(context.lake, *new, cache)
+    cache = context.settings.state_dir / "cache"
+    before = Snapshot.fetch(context.lake, live.index, live.index_sha256, cache / "index")
+    after = Snapshot.fetch(context.lake, *new, cache / "index")
     try:
         for snapshot in (before, after):
             snapshot.require_embedder(embedder)
+        model = context.settings.model_b
+        encode = query_encoder(context.lake, live, model, embedder, cache / "adapters")
         cases = _cases(context, live, after)
         seed = context.settings.evaluation.seed
         theirs, mine = (
-            retrieval(_asked(context, snapshot, embedder, cases), seed)
+            retrieval(_asked(context, snapshot, encode, cases), seed)
             for snapshot in (before, after)
         )
     finally:
@@ -114,11 +117,11 @@ def _cases(context: StageContext, live: Release, after: Snapshot) -> list[Case]:
 
 
 def _asked(
-    context: StageContext, snapshot: Snapshot, embedder: Embedder, cases: Sequence[Case]
+    context: StageContext, snapshot: Snapshot, encode: EncodeQueries, cases: Sequence[Case]
 ) -> list[Asked]:
     if not cases:
         return []
-    vectors = embedder.encode([case.question for case in cases])
+    vectors = encode([case.question for case in cases])
     queries = [
         Query(case.question, vector, case.principal, RECALL_DEPTH)
         for case, vector in zip(cases, vectors, strict=True)
@@ -133,7 +136,14 @@ def _asked(
 def _published(
     context: StageContext, live: Release, version: str, sha256: str, measured: dict[str, Any]
 ) -> Release:
-    identity = release_id(sha256, live.adapter_digest, live.thresholds, live.models, live.prompts)
+    identity = release_id(
+        sha256,
+        live.adapter_digest,
+        live.thresholds,
+        live.models,
+        live.prompts,
+        live.retrieval_digest,
+    )
     try:
         return load_release(context.lake, identity)
     except AlchemyError as error:

@@ -67,9 +67,11 @@ def release_id(
     thresholds: Mapping[str, float],
     models: Mapping[str, str],
     prompts: Mapping[str, str],
+    retrieval_digest: str = "",
 ) -> str:
     """`rl-<12 hex>` over everything an answer depends on; not over when or why it was made."""
     parts = [json.dumps(dict(p), sort_keys=True) for p in (thresholds, models, prompts)]
+    parts += [retrieval_digest] if retrieval_digest else []
     return f"rl-{text_digest(index_sha256, adapter_digest, *parts)[:12]}"
 
 
@@ -85,7 +87,10 @@ def _candidate(
         )
     index_sha256 = read_manifest(context.lake, index.uri).sha256
     thresholds, models, prompts = (evaluation[k] for k in ("thresholds", "models", "prompts"))
-    identity = release_id(index_sha256, train.files[weights], thresholds, models, prompts)
+    retrieval, retrieval_digest = _retrieval_adapter(evaluation)
+    identity = release_id(
+        index_sha256, train.files[weights], thresholds, models, prompts, retrieval_digest
+    )
     return Release(
         id=identity,
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -98,7 +103,15 @@ def _candidate(
         models=models,
         prompts=prompts,
         evaluation={k: v for k, v in evaluation.items() if k not in _OWN_FIELDS},
+        retrieval=retrieval,
+        retrieval_digest=retrieval_digest,
     )
+
+
+def _retrieval_adapter(evaluation: Mapping[str, Any]) -> tuple[str, str]:
+    """Version and digest of the adapter that was measured better than the base; empty for none."""
+    judged = evaluation.get("retrieval_adapter")
+    return (judged["version"], judged["digest"]) if judged and judged["used"] else ("", "")
 
 
 def _promote(

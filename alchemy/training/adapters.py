@@ -1,18 +1,20 @@
-"""Adapter versions in the lake: `adapters/ad-<sha12 of the weights>/`."""
+"""Adapter versions in the lake: `adapters/ad-<sha12 of the weights>/`, `rt-…` for retrieval."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alchemy.config import LoraSettings, TrainingSettings
+from alchemy.config import LoraSettings, TrainingSettings, TuningSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.models.prompts import PROMPT_VERSION
-from alchemy.models.weights import ADAPTER_WEIGHTS
+from alchemy.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from alchemy.protocols import Lake
 from alchemy.stores.versions import (
     Manifest,
@@ -21,13 +23,15 @@ from alchemy.stores.versions import (
     publish_directory,
 )
 from alchemy.training.dataset import pairs_digest
-from alchemy.types import SftPair
+from alchemy.training.retrieval_pairs import RetrievalPair
+from alchemy.types import SftPair, text_digest
 
 if TYPE_CHECKING:
     from alchemy.training.lora import Outcome
+    from alchemy.training.retrieval import Tuned
 
 ROOT = "adapters"
-_CONFIG = "adapter_config.json"
+RETRIEVAL_PREFIX = "rt-"
 
 
 def publish_adapter(
@@ -51,10 +55,10 @@ def publish_adapter(
     output = scratch / version
     output.mkdir(parents=True)
     shutil.copyfile(checkpoint / ADAPTER_WEIGHTS, output / ADAPTER_WEIGHTS)
-    config = json.loads((checkpoint / _CONFIG).read_text(encoding="utf-8"))
+    config = json.loads((checkpoint / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     # the path on the machine that trained means nothing elsewhere
     config["base_model_name_or_path"] = base_digest
-    _write_json(output / _CONFIG, config)
+    _write_json(output / ADAPTER_CONFIG, config)
     documents = sorted({i for pair in pairs for i in pair.document_ids})
     chunks = sorted({i for pair in pairs for i in pair.chunk_ids})
     _write_json(
@@ -103,3 +107,44 @@ def fetch_adapter(
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, sort_keys=True), encoding="utf-8")
+
+
+def publish_retrieval_adapter(
+    lake: Lake,
+    trained: Path,
+    *,
+    base_digest: str,
+    pairs: Sequence[RetrievalPair],
+    tuning: TuningSettings,
+    tuned: Tuned,
+) -> Manifest:
+    """Publish an adapter of the embedding model as `adapters/rt-<sha12>/`; its manifest.
+
+    Args:
+        trained: directory that `training.retrieval.tune` wrote; lineage is added to it.
+        pairs: what it was trained on; gives lineage and ACL scope.
+    """
+    weights = file_digest(trained / ADAPTER_WEIGHTS)
+    config = json.loads((trained / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    version = f"{RETRIEVAL_PREFIX}{text_digest(weights, base_digest)[:12]}"
+    documents = sorted({i for pair in pairs for i in pair.documents})
+    with tempfile.TemporaryDirectory(prefix="alchemy-adapter-") as scratch:
+        output = Path(scratch)
+        shutil.copyfile(trained / ADAPTER_WEIGHTS, output / ADAPTER_WEIGHTS)
+        _write_json(output / ADAPTER_CONFIG, {**config, "base_model_name_or_path": base_digest})
+        _write_json(
+            output / "lineage.json",
+            {"documents": documents, "pairs": sorted(pair.id for pair in pairs)},
+        )
+        meta = {
+            "base": base_digest,
+            "pairs": len(pairs),
+            "kinds": dict(sorted(Counter(pair.kind for pair in pairs).items())),
+            "documents": len(documents),
+            "tenants": sorted({pair.tenant for pair in pairs}),
+            "acl": [list(acl) for acl in sorted({tuple(sorted(pair.acl)) for pair in pairs})],
+            "hyperparameters": tuning.model_dump(mode="json"),
+            "evaluation": asdict(tuned),
+            "weights": weights,
+        }
+        return publish_directory(lake, ROOT, version, output, meta)

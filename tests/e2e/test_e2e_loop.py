@@ -15,7 +15,7 @@ import pytest
 
 import alchemy
 
-STAGES = ("wash", "quant", "refine", "index", "base", "train", "evaluate", "release")
+STAGES = ("wash", "quant", "refine", "index", "base", "train", "tune", "evaluate", "release")
 REACHED = ("stage.started", "stage.reused")
 
 
@@ -99,7 +99,17 @@ def test_a_killed_pipeline_resumes_after_the_last_receipt_with_the_same_result(
     )
     place.command("alchemy", "lake", "upload", str(place.samples / "raw"))
     done: set[str] = set()
-    for victim in ("wash", "base", "quant", "refine", "index", "train", "evaluate", "release"):
+    for victim in (
+        "wash",
+        "base",
+        "quant",
+        "refine",
+        "index",
+        "train",
+        "tune",
+        "evaluate",
+        "release",
+    ):
         if victim in done:  # it ran beside an earlier victim and had finished by then
             continue
         process = place.start("data-alchemy", "full-cycle", "--json")

@@ -120,6 +120,8 @@ class Company:
         self.write("refine", "sft", "sft_eval.jsonl", pairs)
         embedder = load_embedder(self.settings.model_b)
         write_receipt(self.lake, index_stage.run(self.context("index"), embedder))
+        untuned = self.context("tune").receipt("tune", {}, size=0, rows=0, schema=(), inputs={})
+        write_receipt(self.lake, untuned)
         self.train(documents)
 
     def context(self, stage: str) -> StageContext:

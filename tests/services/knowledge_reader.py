@@ -72,7 +72,7 @@ class Readers:
 
     def _open(self, release: Release) -> Snapshot:
         snapshot = Snapshot.fetch(self._lake, release.index, release.index_sha256, self._cache)
-        warm_up(snapshot, Directions(), SETTINGS)
+        warm_up(snapshot, Directions().encode, SETTINGS)
         return snapshot
 
     def _refused(self, release_id: str, error: Exception) -> None:

