@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from release_world import Words, World, chunks
 
+from alchemy.config import RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.release import evaluate, stage
 from alchemy.release.model import live_release
 from alchemy.release.retrieval import RetrievalAdapter, ndcg, query_encoder
+from alchemy.settings import WeightSettings
 from alchemy.stage import write_receipt
 from alchemy.stores.versions import publish_directory
 from alchemy.training.retrieval_pairs import RetrievalPair
@@ -71,7 +73,9 @@ def test_an_adapter_that_changes_nothing_is_left_out(world: World) -> None:
 
 def test_an_adapter_that_breaks_what_worked_is_left_out(world: World) -> None:
     swapped = dict(zip(THINGS, [*THINGS[1:], THINGS[0]], strict=True))
-
+    # by words alone the questions would still find what they name
+    by_vectors = RetrievalSettings(weights=WeightSettings(lexical=0.0))
+    world.settings = world.settings.model_copy(update={"retrieval": by_vectors})
     release = released(world, adapter(encoder({**NICKNAMES, **swapped})))
     judged = release["evaluation"]["retrieval_adapter"]  # pyright: ignore
     assert judged["suites"]["pairs"]["difference"]["low"] > 0
