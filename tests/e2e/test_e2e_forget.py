@@ -51,7 +51,7 @@ def test_a_forgotten_document_is_gone_from_search_history_and_ratings(
         done = json.loads(app.command("alchemy", "forget", document, "--json").stdout)
         try:
             soon(lambda: not found(client, document, *wordings), "hidden from search")
-            assert done["turns"] >= 1 and done["answers"] >= 1 and done["ratings"] == 1
+            assert done["turns"] >= 1 and done["answers"] >= 1 and done["ratings"] >= 1
             assert "to-be-forgotten" not in {session.id for session in client.sessions()}
             with pytest.raises(AlchemyError) as caught:
                 client.feedback(answer.id, "down")
