@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alchemy.cleaning.chunking import chunk_document
@@ -87,12 +87,19 @@ def own_count(model: ModelSettings, text: str) -> int:
 
 @patient
 @given(text=TEXTS, budget=st.integers(24, 64))
+@example(
+    text="The The The The The The The key=value range(10)] fail? The\n\n0000\n\n"
+    "The The The The The stream",
+    budget=24,
+)
 def test_no_chunk_is_over_budget_under_the_models_own_tokenizer(
     model: ModelSettings, text: str, budget: int
 ) -> None:
     for chunk in chunk_document(document(text), ruler(model), budget):
-        # alone, a chunk may get one token more: the mark of a beginning word
-        if own_count(model, chunk.text) > budget + 1:
+        # alone, a chunk's first word lacks the space that made it other and fewer tokens in its
+        # document; with it, one token more may be the mark of a beginning word
+        count = min(own_count(model, before + chunk.text) for before in ("", " "))
+        if count > budget + 1:
             assert len(chunk.text.split()) == 1, chunk.text
 
 
