@@ -31,6 +31,8 @@ _MOST = 255
 _BLOCK = 256
 _LONG = 4096
 """Postings from which on it pays to find out whether a term can still matter."""
+_LOOKUP_COST = 8
+"""Postings that are added in the time in which one chunk is looked up in all lists left."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,11 @@ class Words:
                 floor = self._floor(scores, limit)
                 if floor > left:  # a chunk with none of the rarer terms cannot reach the top
                     found = np.flatnonzero(scores[: self.count] >= floor - left)
-                    return _top(found, scores[found] + self._sum(lists[place:], found), limit)
+                    if len(found) * _LOOKUP_COST < sum(one.count for one in lists[place:]):
+                        return _top(found, scores[found] + self._sum(lists[place:], found), limit)
             rows, share = self._postings(span, allowed)
-            scores[rows] += share
+            share += scores.take(rows)
+            scores[rows] = share
             left -= self.idf(span.count)
         floor = self._floor(scores, limit)
         found = np.flatnonzero(scores[: self.count] >= max(floor, 1e-9))
@@ -200,12 +204,18 @@ class Words:
         part = slice(span.start, span.start + span.count)
         rows, weights = self.rows[part], self.weights[part]
         if allowed is not None:
-            mine = allowed[rows]
-            rows, weights = rows[mine], weights[mine]
+            mine = np.flatnonzero(allowed.take(rows))
+            rows, weights = rows.take(mine), weights.take(mine)
+        rows = rows.astype(np.intp)  # once: each use as an index would convert it again
         return rows, self._share(span, weights.astype(np.float32), rows)
 
     def _share(self, span: Span, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return np.float32(self.idf(span.count)) * (weights / (weights + self._norms[rows]))
+        """What a term adds to the rows' scores, worked out in the array of its weights."""
+        norms = self._norms.take(rows)
+        norms += weights
+        weights /= norms
+        weights *= np.float32(self.idf(span.count))
+        return weights
 
     def _buffer(self) -> np.ndarray:
         scores = getattr(self._local, "scores", None)
