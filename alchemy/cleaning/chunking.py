@@ -34,6 +34,9 @@ _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]|\Z)")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)、])\s+\S")
 _TABLE_ROW = re.compile(r"\s*\|")
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+_FIRST_WORD = re.compile(r"\s*\S+")
+_FIRST_WORD_GAIN = 16
+"""More tokens than a word gains alone: only how its beginning is cut depends on the space."""
 _WORD = re.compile(rf"[{_HAN}][、，。！？；：”’」』）】》…]*|[^\s{_HAN}]+")
 _URL = re.compile(r"[\"'(<\[]*[A-Za-z][A-Za-z0-9+.-]*://")
 _JOINED = re.compile(r"(?:[^,;:|]|:(?=//|\d))*[,;:|]*")
@@ -72,7 +75,7 @@ def chunk_document(document: Document, token_starts: TokenStarts, budget: int) -
     chunks: list[Chunk] = []
     breaks = _page_breaks(document.text)
     paged = bool(breaks or document.extra.get("pages"))
-    for span in _spans(document.text, token_starts(document.text), budget):
+    for span in _spans(document.text, token_starts, budget):
         ordinal = len(chunks)
         chunk = Chunk(
             id=f"{document.id}#{ordinal}",
@@ -94,8 +97,8 @@ def chunk_document(document: Document, token_starts: TokenStarts, budget: int) -
     return chunks
 
 
-def _spans(text: str, starts: list[int], budget: int) -> Iterator[_Span]:
-    packer = _Packer(text, starts, budget)
+def _spans(text: str, token_starts: TokenStarts, budget: int) -> Iterator[_Span]:
+    packer = _Packer(text, token_starts, budget)
     path: list[tuple[int, str]] = []
     for block in _blocks(text):
         yield from packer.turn_page(block)
@@ -117,16 +120,29 @@ def _page_breaks(text: str) -> list[int]:
 class _Packer:
     """Collects blocks of one section until the budget is reached."""
 
-    def __init__(self, text: str, starts: list[int], budget: int) -> None:
+    def __init__(self, text: str, token_starts: TokenStarts, budget: int) -> None:
         self._text = text
-        self._starts = starts
+        self._token_starts = token_starts
+        self._starts = token_starts(text)
         self._budget = budget
         self._path: tuple[str, ...] = ()
         self._open: tuple[int, int] | None = None
         self._only_headings = False
 
     def _fits(self, start: int, end: int) -> bool:
-        return bisect_left(self._starts, end) - bisect_left(self._starts, start) <= self._budget
+        room = self._budget - self._tokens(start, end)
+        if room < 0 or room >= _FIRST_WORD_GAIN:
+            return room >= 0
+        # a chunk begins without the space before it, and a byte-level tokenizer may make more
+        # tokens of its first word then
+        word = _FIRST_WORD.match(self._text, start, end)
+        if word is None:
+            return True
+        alone = len(self._token_starts(word.group()))
+        return room >= alone - self._tokens(word.start(), word.end())
+
+    def _tokens(self, start: int, end: int) -> int:
+        return bisect_left(self._starts, end) - bisect_left(self._starts, start)
 
     def is_heading(self, block: _Block) -> bool:
         """Whether a heading line is a title; a longer one is prose that lost its line breaks."""

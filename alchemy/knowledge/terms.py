@@ -36,7 +36,9 @@ STOPWORDS = frozenset(
     there these they this those to us was we were what when where which who whom why will with
     would you your""".split()
 )
-"""Not indexed: they are in most texts, and a third of all words."""
+"""Asked for only where a question has no other word: they are in most texts."""
+STOP = "="
+"""Before a stop word in the index, so that no stem is taken for one (`beings` → `be`)."""
 
 
 class _Stemmers(threading.local):
@@ -61,23 +63,23 @@ def index_terms(text: str) -> tuple[list[str], list[str]]:
     """Terms under which a text is found.
 
     Returns:
-        Its words in order, as often as they occur; and the further forms of its compounds, each
-        once.
+        Its words as often as they occur, stop words marked; and the further forms of its compounds,
+        each once.
     """
-    words, rest = _words(text, single=True)
+    words, stops, rest = _words(text, single=True)
     forms: dict[str, None] = {}
     for compound in _COMPOUND.findall(rest):
         if not (compound.islower() and compound.isalpha()):
             forms.update(dict.fromkeys(_forms(compound)))
-    return _stemmed(words), _stemmed(list(forms))
+    return _stemmed(words) + stops, _stemmed(list(forms))
 
 
 def query_terms(text: str) -> list[str]:
-    """The distinct terms of a question, in order; empty when it has no meaningful word."""
-    words, rest = _words(text, single=False)
+    """The distinct terms of a question, in order: its stop words only if it has no other word."""
+    words, stops, rest = _words(text, single=False)
     for compound in _COMPOUND.findall(rest):
         words += _forms(compound)
-    return list(dict.fromkeys(_stemmed(words)))[:_MOST_QUERY_TERMS]
+    return list(dict.fromkeys(_stemmed(words) or stops))[:_MOST_QUERY_TERMS]
 
 
 def document_keys(document_id: str) -> list[str]:
@@ -109,17 +111,22 @@ def is_commit(word: str) -> bool:
     return _COMMIT.fullmatch(word) is not None
 
 
-def _words(text: str, *, single: bool) -> tuple[list[str], str]:
-    """Words and character grams of a text, lower case; and the text without its CJK runs."""
+def _words(text: str, *, single: bool) -> tuple[list[str], list[str], str]:
+    """Words and character grams, lower case; marked stop words; the text without its CJK runs."""
     text = cleaned(text)
     words: list[str] = []
     if not text.isascii():
         for run in _CJK.findall(text):
             words += _grams(run, single=single or len(run) == 1)
         text = _CJK.sub(" ", text)
-    plain = (_unaccented(word) for word in _WORD.findall(text.lower()))
-    words += (word for word in plain if word not in STOPWORDS and len(word) <= _LONGEST_TERM)
-    return words, text
+    stops: list[str] = []
+    for found in _WORD.findall(text.lower()):
+        word = _unaccented(found)
+        if word in STOPWORDS:
+            stops.append(STOP + word)
+        elif len(word) <= _LONGEST_TERM:
+            words.append(word)
+    return words, stops, text
 
 
 def _unaccented(word: str) -> str:

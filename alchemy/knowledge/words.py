@@ -2,7 +2,7 @@
 
 One safetensors file with the postings of all terms behind each other (rows ascending within a term);
 where a term's postings lie is in the catalog. A chunk's fields count with their weight (BM25F,
-Robertson and Zaragoza 2009, with one length for all fields).
+Robertson and Zaragoza 2009, with one length for all fields, which stop words do not add to).
 
 SQLite's FTS5 scores every matching row, about a microsecond each: at a million chunks a question of
 ten words takes half a second. Here scoring is a few array operations per term, the rows a person may
@@ -22,6 +22,7 @@ from typing import Self
 import numpy as np
 
 from alchemy.knowledge.tensors import map_tensors, write_tensors
+from alchemy.knowledge.terms import STOP
 
 K1 = 1.2
 B = 0.75
@@ -91,12 +92,15 @@ class WordsBuilder:
         places = np.zeros(len(self._ids), dtype=np.int64)
         places[[self._ids[name] for name in names]] = np.arange(len(names))
         order = np.argsort(places[terms] * count + rows, kind="stable")
+        counted = np.ones(len(self._ids), dtype=bool)
+        counted[[number for name, number in self._ids.items() if name.startswith(STOP)]] = False
+        lengths = np.bincount(rows, weights=weights * counted[terms], minlength=count)
         write_tensors(
             path,
             {
                 "rows": rows[order],
                 "weights": weights[order],
-                "lengths": np.bincount(rows, weights=weights, minlength=count).astype(np.float32),
+                "lengths": lengths.astype(np.float32),
             },
         )
         counts = present[[self._ids[name] for name in names]]

@@ -48,10 +48,13 @@ def test_a_forgotten_document_is_gone_from_search_history_and_ratings(
         client.feedback(answer.id, "up", correction=f"It says: {quote}")
         wordings = (question, document, document.partition(":")[2], quote)
         assert found(client, document, *wordings)
+        stored = [json.loads(p.read_text()) for p in app.data.glob("feedback/*/*/*/*.json")]
+        rated = [r for r in stored if document in {c["document_id"] for c in r["citations"]}]
+        assert answer.id in {rating["answer_id"] for rating in rated}
         done = json.loads(app.command("alchemy", "forget", document, "--json").stdout)
         try:
             soon(lambda: not found(client, document, *wordings), "hidden from search")
-            assert done["turns"] >= 1 and done["answers"] >= 1 and done["ratings"] >= 1
+            assert done["turns"] >= 1 and done["answers"] >= 1 and done["ratings"] == len(rated)
             assert "to-be-forgotten" not in {session.id for session in client.sessions()}
             with pytest.raises(AlchemyError) as caught:
                 client.feedback(answer.id, "down")

@@ -33,6 +33,11 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Vectors, np
     return vectors, data
 
 
+def tolerance(vectors: Vectors) -> float:
+    """Cosines are exact where the index holds the vectors, else those of float16 ones."""
+    return 1e-6 if vectors.kind == "flat" else 1e-4
+
+
 def recall(ids: np.ndarray, truth: np.ndarray) -> float:
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(ids, truth, strict=True)]))
 
@@ -41,7 +46,7 @@ def test_search_finds_the_nearest_first(written: tuple[Vectors, np.ndarray]) -> 
     vectors, data = written
     ids, cosines = vectors.search(data[:20], 5)
     assert (ids[:, 0] == np.arange(20)).all()
-    assert np.allclose(cosines[:, 0], 1.0, atol=1e-3)
+    assert np.allclose(cosines[:, 0], 1.0, atol=10 * tolerance(vectors))
     assert (np.diff(cosines, axis=1) <= 1e-6).all()
 
 
@@ -54,7 +59,7 @@ def test_search_returns_only_allowed_vectors_and_as_many_as_asked(
     ids, cosines = vectors.search(data[:30], 10, allowed)
     assert allowed[ids].all()
     expected = np.where(allowed, data[:30] @ data.T, -2.0)
-    assert np.allclose(cosines[:, 0], expected.max(axis=1), atol=1e-3)
+    assert np.allclose(cosines[:, 0], expected.max(axis=1), atol=10 * tolerance(vectors))
 
 
 def test_missing_results_are_marked(written: tuple[Vectors, np.ndarray]) -> None:
@@ -68,7 +73,9 @@ def test_missing_results_are_marked(written: tuple[Vectors, np.ndarray]) -> None
 def test_cosines_of_given_ids_are_exact(written: tuple[Vectors, np.ndarray]) -> None:
     vectors, data = written
     rows = np.array([3, 1400, 3])
-    assert np.allclose(vectors.cosines(data[5], rows), data[rows] @ data[5], atol=1e-3)
+    assert np.allclose(
+        vectors.cosines(data[5], rows), data[rows] @ data[5], atol=tolerance(vectors)
+    )
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01])
@@ -84,7 +91,7 @@ def test_what_an_exact_search_finds_is_found_whatever_is_allowed(
     ids, _ = vectors.search(queries, 10, allowed)
     assert allowed[ids].all()
     truth = np.argsort(-np.where(allowed, queries @ data.T, -2.0), axis=1)[:, :10]
-    assert recall(ids, truth) >= 0.95
+    assert recall(ids, truth) > 0.95
 
 
 def test_lists_are_used_again_while_the_size_is_alike(tmp_path: Path) -> None:
