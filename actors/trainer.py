@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,9 +13,10 @@ import ray.train.torch
 from ray.actor import ActorHandle
 
 from actors.base import call, run_stage
+from actors.ray_training import fitted
 from alchemy import logs
-from alchemy.config import LakeSettings, Settings
-from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.config import Settings
+from alchemy.errors import AlchemyError
 from alchemy.stage import StageContext
 from alchemy.stores import open_lake
 from alchemy.training import stage
@@ -44,81 +44,9 @@ def start(settings: Settings, run_id: str, sink: ActorHandle | None) -> Receipt:
 
 def _train(context: StageContext, sink: ActorHandle | None) -> Receipt:
     """Plan, fit, publish. A run that was killed continues from its newest checkpoint."""
-    settings = context.settings.training
     plan = stage.plan(context)
-    storage = checkpoint_storage(context.settings.lake, plan.checkpoints)
-    trainer = ray.train.torch.TorchTrainer(
-        train_loop,
-        train_loop_config={
-            "settings": context.settings,
-            "plan": plan,
-            "run_id": context.run_id,
-            "sink": sink,
-        },
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.workers,
-            use_gpu=settings.use_gpu,
-            resources_per_worker=settings.resources_per_worker,
-        ),
-        run_config=ray.train.RunConfig(
-            # the same name finds the checkpoints of an attempt that was killed with its driver
-            name=plan.name,
-            failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            # Ray Train's own imports load torch before `alchemy.models` could set it
-            worker_runtime_env={"env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
-            **storage,
-        ),
-    )
-    try:
-        result = trainer.fit()
-    except ray.train.WorkerGroupError as error:
-        raise failure_of(error) from error
-    if isinstance(result.return_value, AlchemyError):
-        raise result.return_value
-    if result.checkpoint is None:
-        raise AlchemyError(ErrorCode.STAGE_FAILED, f"training {plan.name} left no checkpoint")
-    with result.checkpoint.as_directory() as directory:
-        receipt = stage.publish(context, plan, Path(directory))
-    # by the file system that made them: on S3 it keeps directory markers, which are no lake objects
-    storage["storage_filesystem"].delete_dir(storage["storage_path"])
-    return receipt
-
-
-def failure_of(error: ray.train.WorkerGroupError) -> AlchemyError:
-    """The typed error of the first worker that raised one, else what Ray says."""
-    for _, failure in sorted(error.worker_failures.items()):
-        typed = AlchemyError.unwrap(failure)
-        if typed is not None:
-            return typed
-    reasons = "; ".join(f"worker {rank}: {e!r}" for rank, e in error.worker_failures.items())
-    return AlchemyError(
-        ErrorCode.STAGE_FAILED,
-        f"training failed more often than training.max_failures allows: {reasons}",
-        "Run the same command again; it resumes from the newest checkpoint.",
-    )
-
-
-def checkpoint_storage(lake: LakeSettings, prefix: str) -> dict[str, Any]:
-    """Where Ray Train keeps checkpoints: in the lake itself, so that any machine can resume."""
-    import pyarrow.fs
-
-    if not lake.s3_bucket:
-        return {
-            "storage_path": str(Path(lake.root).absolute() / prefix),
-            "storage_filesystem": pyarrow.fs.LocalFileSystem(),
-        }
-    scheme, _, address = lake.s3_endpoint.rpartition("://")
-    filesystem = pyarrow.fs.S3FileSystem(
-        access_key=lake.s3_access_key.get_secret_value() or None,
-        secret_key=lake.s3_secret_key.get_secret_value() or None,
-        region=lake.s3_region,
-        scheme=scheme or "https",
-        endpoint_override=address or None,
-    )
-    path = "/".join(part for part in (lake.s3_bucket, lake.s3_prefix.strip("/"), prefix) if part)
-    return {"storage_path": path, "storage_filesystem": filesystem}
+    with fitted(train_loop, context, plan, sink, context.settings.training.workers) as directory:
+        return stage.publish(context, plan, directory)
 
 
 class RayWorker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import ray.train.torch
 from ray.actor import ActorHandle
 
 from actors.base import call, run_stage
-from actors.trainer import checkpoint_storage, failure_of
+from actors.ray_training import fitted
 from alchemy import logs
 from alchemy.config import Settings
 from alchemy.errors import AlchemyError, ErrorCode
@@ -50,43 +49,8 @@ def _tune(context: StageContext, sink: ActorHandle | None) -> Receipt:
     plan = tuning.plan(context)
     if isinstance(plan, str):
         return tuning.nothing(context, plan)
-    settings = context.settings.training
-    storage = checkpoint_storage(context.settings.lake, plan.checkpoints)
-    trainer = ray.train.torch.TorchTrainer(
-        tune_loop,
-        train_loop_config={
-            "settings": context.settings,
-            "plan": plan,
-            "run_id": context.run_id,
-            "sink": sink,
-        },
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=1,
-            use_gpu=settings.use_gpu,
-            resources_per_worker=settings.resources_per_worker,
-        ),
-        run_config=ray.train.RunConfig(
-            name=plan.name,
-            failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            # Ray Train's own imports load torch before `alchemy.models` could set it
-            worker_runtime_env={"env_vars": {"GOMP_SPINCOUNT": os.environ["GOMP_SPINCOUNT"]}},
-            **storage,
-        ),
-    )
-    try:
-        result = trainer.fit()
-    except ray.train.WorkerGroupError as error:
-        raise failure_of(error) from error
-    if isinstance(result.return_value, AlchemyError):
-        raise result.return_value
-    if result.checkpoint is None:
-        raise AlchemyError(ErrorCode.STAGE_FAILED, f"training {plan.name} left no checkpoint")
-    with result.checkpoint.as_directory() as directory:
-        receipt = tuning.publish(context, plan, Path(directory))
-    storage["storage_filesystem"].delete_dir(storage["storage_path"])
-    return receipt
+    with fitted(tune_loop, context, plan, sink, workers=1) as directory:
+        return tuning.publish(context, plan, directory)
 
 
 def tune_loop(config: dict[str, Any]) -> AlchemyError | None:

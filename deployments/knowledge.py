@@ -25,6 +25,7 @@ from alchemy.models.embedders import EmbedderPool
 from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
 from alchemy.release.retrieval import EncodeQueries, query_encoder
+from alchemy.serving.embedding import embed_requests, encode_asked
 from alchemy.stores import open_lake
 from alchemy.types import Filters, Mode, Passage, Principal, Release
 from deployments.forgetting import TombstoneFollower
@@ -39,29 +40,6 @@ class Part:
     snapshot: Snapshot
     embedder: Embedder
     encode: EncodeQueries
-
-
-def embed_requests(requests: Sequence[tuple[Embedder, Sequence[str]]]) -> list[np.ndarray]:
-    """Embed several requests, those of one model in one call: float32[len(request), dim] each."""
-    found: list[np.ndarray] = [np.empty(0)] * len(requests)
-    for embedder in {id(embedder): embedder for embedder, _ in requests}.values():
-        mine = [place for place, (model, _) in enumerate(requests) if model is embedder]
-        vectors = embedder.encode([text for place in mine for text in requests[place][1]])
-        ends = np.cumsum([len(requests[place][1]) for place in mine])
-        for place, rows in zip(mine, np.split(vectors, ends[:-1]), strict=True):
-            found[place] = rows
-    return found
-
-
-def encode_asked(asked: Sequence[tuple[EncodeQueries, str]]) -> list[np.ndarray]:
-    """Vectors float32[dim] of questions; those under one encoder (one release's) in one call."""
-    places: dict[EncodeQueries, list[int]] = {}
-    for place, (encode, _) in enumerate(asked):
-        places.setdefault(encode, []).append(place)
-    vectors: dict[int, np.ndarray] = {}
-    for encode, own in places.items():
-        vectors.update(zip(own, encode([asked[place][1] for place in own]), strict=True))
-    return [vectors[place] for place in range(len(asked))]
 
 
 @serve.deployment
