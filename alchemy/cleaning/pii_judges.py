@@ -325,7 +325,7 @@ def _cut(value: str, before: str, separator: str) -> str:
 _JUDGES: dict[str, Judge] = {
     **NUMBER_JUDGES,
     **dict.fromkeys(("pem", "shape", *(f"shape{n}" for n in range(16))), _whole_secret),
-    **dict.fromkeys(("webhook", "oracle", "cookie", "signature", "webkey"), _judge_part),
+    **dict.fromkeys(("webhook", "oracle", "cookie", "signature", "webkey", "digest"), _judge_part),
     **dict.fromkeys(("arguments", "pgpass"), _judge_part),
     "userinfo": _judge_userinfo,
     "header": _judge_header,

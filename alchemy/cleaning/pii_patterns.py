@@ -100,8 +100,13 @@ CREDENTIALS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "header",
         ("authorization",),
         r"""[Aa](?i:uthorization)\\*["']?(?:\s*[:=|,](?!:)\s*|\s+value\s*=\s*)\\*["']?
-        (?P<header_scheme>(?i:basic|bearer|token|digest|apikey|negotiate)\s+)?
+        (?P<header_scheme>(?i:basic|bearer|token|digest(?!\s+\w+=)|apikey|negotiate)\s+)?
         (?P<header_v>[^\s"',\\]{6,})""",
+    ),
+    (
+        "digest",
+        ("digest",),
+        r"""[Dd](?i:igest)\s(?:[^\n]{0,1000}?[,\s])?response\s?=\s?\\?["']?(?P<digest_v>[0-9a-fA-F]{32,128})\b""",
     ),
     (
         "bearer",

@@ -10,9 +10,14 @@ from alchemy.cleaning.pii_numbers import Span
 from alchemy.cleaning.pii_patterns import KEYWORD, STRONG_KEYWORD
 
 _NAME = re.compile(rf"[\s*`\"']*[\w .-]{{0,24}}?(?:{KEYWORD})[\s*`\"']*", re.VERBOSE | re.ASCII)
+_KEYWORD = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _RULE = re.compile(r"[\s|:+-]+")
 _CELL = re.compile(r"[^|]*")
 _FIELD = re.compile(r"[^,;\t]*")
+_ALIGNED = re.compile(r"\S+(?:[ ]\S+)*")
+"""Cells that stand apart by two blanks or more, as in the output of commands."""
+_HTML_ROW = re.compile(r"<tr\b[^<>]{0,200}>", re.IGNORECASE)
+_HTML_CELL = re.compile(r"<t[hd]\b[^<>]{0,200}>([^<>]{0,400})</t[hd]>", re.IGNORECASE)
 _LONGEST_HEADER = 2000
 _INSERT = re.compile(r"\(([^()\n]{1,400})\)\s*VALUES\s*\(([^()\n]{1,1000})\)", re.IGNORECASE)
 _ITEM = re.compile(r"\s*(?:N?'((?:[^'\\]|\\.|'')*)'|\"([^\"]*)\"|([^,]*))\s*(?:,|\Z)")
@@ -81,20 +86,40 @@ def column_secrets(text: str) -> Iterator[Span]:
             if not _RULE.fullmatch(line):
                 yield from _judged(parts, columns, at)
         elif not (columns and line and _RULE.fullmatch(line)):
-            cells = _CELL if "|" in line else _FIELD
-            columns, width = _header(line, cells)
+            columns = {}
+            if len(line) <= _LONGEST_HEADER and _KEYWORD.search(line):
+                cells = _separation(line)
+                columns, width = _header(list(_cells(line, cells)), cells)
         at += len(line) + 1
+    if _HTML_ROW.search(text):
+        yield from _html_secrets(text)
 
 
-def _header(line: str, cells: re.Pattern[str]) -> tuple[dict[int, bool], int]:
-    if len(line) > _LONGEST_HEADER or not re.search(r"[|,;\t]", line):
-        return {}, 0
-    parts = list(_cells(line, cells))
+def _separation(line: str) -> re.Pattern[str]:
+    if "|" in line:
+        return _CELL
+    return _FIELD if re.search(r"[,;\t]", line) or "  " not in line.strip() else _ALIGNED
+
+
+def _html_secrets(text: str) -> Iterator[Span]:
+    """The same of `<td>` cells; every row of a table may be its heading."""
+    columns: dict[int, bool] = {}
+    starts = [row.end() for row in _HTML_ROW.finditer(text)]
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        parts = [(cell.group(1), cell.start(1)) for cell in _HTML_CELL.finditer(text, start, end)]
+        found, _ = _header(parts, _CELL)
+        if found:
+            columns = found
+        else:
+            yield from _judged(parts, {n: s for n, s in columns.items() if n < len(parts)}, 0)
+
+
+def _header(parts: list[tuple[str, int]], cells: re.Pattern[str]) -> tuple[dict[int, bool], int]:
     names = [part.strip(" *`\"'|") for part, _ in parts]
     filled = [name for name in names if name]
     if len(filled) < 2 or any(len(name) > 32 for name in filled):
         return {}, 0
-    if cells is _FIELD and any(
+    if cells is not _CELL and any(
         " " in name or not re.match(r"[A-Za-z\u4e00-\u9fff]", name) for name in filled
     ):
         return {}, 0
@@ -107,6 +132,9 @@ def _header(line: str, cells: re.Pattern[str]) -> tuple[dict[int, bool], int]:
 
 
 def _cells(line: str, cells: re.Pattern[str]) -> Iterator[tuple[str, int]]:
+    if cells is _ALIGNED:
+        yield from ((match.group(), match.start()) for match in cells.finditer(line))
+        return
     line = line.replace("||", " |") if cells is _CELL else line
     at = 0
     while at <= len(line):

@@ -74,6 +74,8 @@ SECRET_SYNTAXES = {
     "sentence": "the password is {}",
     "chinese": "密码：{}",
     "table": "| password | {} |",
+    "columns apart by blanks": "user   password   role\nada    {}   admin",
+    "html table": "<tr><th>user</th><th>password</th></tr>\n<tr><td>ada</td><td>{}</td></tr>",
     "signed url": "https://x.blob.core.windows.net/c/f?sv=2020&sig={}",
 }
 
@@ -121,6 +123,18 @@ SHAPES = [
     "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0B\\n-----END PRIVATE KEY-----",
     "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\nAAAAB3NzaC1lZDI1NTE5AAAA",
 ]
+
+
+@pytest.mark.parametrize("between", ['" "', '" \\\n  "', '" +\n  "', '"\n  "'])
+def test_literals_that_are_put_together_are_one_secret(between: str) -> None:
+    text = f'password = "hunter2{between}tr0ub4dor"'
+    assert redacted(text) == 'password = "[SECRET_1]"'
+
+
+def test_the_response_of_a_digest_header_is_a_secret_and_the_user_is_none() -> None:
+    header = 'Authorization: Digest username="ada", realm="x", uri="/d", response="{}", opaque="y"'
+    secret = "6629fae49393a05397450978507c4ef1"
+    assert redacted(header.format(secret)) == header.format("[SECRET_1]")
 
 
 @pytest.mark.parametrize("token", SHAPES, ids=[shape[:12] for shape in SHAPES])
@@ -419,6 +433,11 @@ HOSTILE = [
         "password 1 ",
         "a/b1@c:1 ",
         "echo a | ",
+        "Digest ",
+        'Digest a="b", ',
+        "user  password  a\n",
+        "<tr><td>password</td>",
+        'password = "a" ',
     ),
 ]
 
