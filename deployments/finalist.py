@@ -17,10 +17,10 @@ from alchemy.cleaning import pii
 from alchemy.config import Settings
 from alchemy.finalist.fusion import Fusion
 from alchemy.models.outgoing import service_chat_model
+from alchemy.release.cache import ReleaseCache
 from alchemy.stores import open_lake
 from alchemy.types import Answer, Draft, Passage, Release
 from deployments.gateway_engines import typed_call_error
-from deployments.releases import ReleaseCache
 
 if TYPE_CHECKING:
     import numpy as np

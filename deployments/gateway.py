@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from alchemy import logs
 from alchemy.config import Settings
 from alchemy.errors import AlchemyError
+from alchemy.release.cache import ReleaseCache
 from alchemy.serving.admission import Admission
 from alchemy.serving.ask import Asker
 from alchemy.serving.auth import Accounts
@@ -25,7 +26,6 @@ from deployments.forgetting import TombstoneFollower
 from deployments.gateway_engines import HandleEngines
 from deployments.gateway_jobs import RayJobs
 from deployments.metrics import RequestMeter, cluster_metrics, refused_counter
-from deployments.releases import ReleaseCache
 from deployments.routes import Services, create_api
 
 _WELL = ("HEALTHY", "UPSCALING", "DOWNSCALING")

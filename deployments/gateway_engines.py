@@ -14,10 +14,10 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.followup import standalone
 from alchemy.logs import get_logger
 from alchemy.protocols import GenerationRequest
+from alchemy.release.cache import BROKEN
 from alchemy.serving.admission import Busy
 from alchemy.serving.ask import Engines
 from alchemy.types import Answer, Draft, Filters, Mode, Passage, Principal
-from deployments.releases import BROKEN
 
 if TYPE_CHECKING:
     import numpy as np

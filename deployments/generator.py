@@ -15,6 +15,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.models.prompts import instruction_prompt
 from alchemy.models.registry import load_generator
 from alchemy.protocols import GenerationRequest
+from alchemy.release.cache import ReleaseCache
 from alchemy.serving.batching import Job, run_together
 from alchemy.serving.voices import Voice
 from alchemy.stores import open_lake
@@ -22,7 +23,6 @@ from alchemy.training.adapters import fetch_adapter
 from alchemy.training.base import fetch_base
 from alchemy.types import Draft, Principal, Release
 from deployments.metrics import batch_size_histogram
-from deployments.releases import ReleaseCache
 
 if TYPE_CHECKING:
     from alchemy.models.causal import CausalGenerator

@@ -24,13 +24,13 @@ from alchemy.knowledge.warmup import warm_up
 from alchemy.models.embedders import EmbedderPool
 from alchemy.models.outgoing import service_embedder
 from alchemy.protocols import Embedder
+from alchemy.release.cache import ReleaseCache
 from alchemy.release.retrieval import EncodeQueries, query_encoder
 from alchemy.serving.embedding import embed_requests, encode_asked
 from alchemy.stores import open_lake
 from alchemy.types import Filters, Mode, Passage, Principal, Release
 from deployments.forgetting import TombstoneFollower
 from deployments.metrics import batch_size_histogram, refused_counter
-from deployments.releases import ReleaseCache
 
 
 @dataclass(frozen=True)

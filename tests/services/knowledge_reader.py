@@ -21,9 +21,9 @@ from alchemy.config import RetrievalSettings
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.knowledge.warmup import warm_up
+from alchemy.release.cache import ReleaseCache
 from alchemy.stores.lake_local import LocalLake
 from alchemy.types import PUBLIC_GROUP, Principal, Release
-from deployments.releases import ReleaseCache
 
 DIM = 32
 READER = Principal("u", "default", (PUBLIC_GROUP,))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.release.cache import ReleaseCache
 from alchemy.release.model import publish_release
 from alchemy.stores.lake_local import LocalLake
 from alchemy.types import Release
-from deployments.releases import ReleaseCache
 
 
 def release(name: str) -> Release:
