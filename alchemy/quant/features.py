@@ -1,6 +1,6 @@
-"""Features: per-source robust scaling, log1p, squares and products, as recipes evaluated lazily.
+"""Features: per-source robust scaling, log1p, ranks, squares and products, as lazy recipes.
 
-Only the scaled and log1p columns are written (`base_features.parquet`). Squares and products stay
+Only the columns of first degree are written (`base_features.parquet`). Squares and products stay
 recipes: computing one is cheaper than reading it back, and only the selected ones are ever stored.
 """
 
@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import polars as pl
 
 from alchemy.config import QuantSettings
@@ -19,9 +20,12 @@ from alchemy.quant.profile import ColumnProfile, Numbers, Profile
 from alchemy.quant.table import KEYS, Table, write_rows
 from alchemy.types import JsonRecord
 
-KINDS = ("scaled", "log1p", "square", "product")
+KINDS = ("scaled", "log1p", "rank", "square", "product")
 """In order of preference: of two features that say the same, the simpler one survives."""
-_STORED = ("scaled", "log1p")
+_STORED = ("scaled", "log1p", "rank")
+HEAVY_TAIL = 3.0
+"""Excess kurtosis (a Laplace distribution's) from which a column's ranks are a feature, too: below,
+they follow the values so closely that they say nothing new."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Feature(JsonRecord):
     """One feature.
 
     Attributes:
-        name: column of the output; `x`, `log1p(x)`, `x^2` or `x*y`.
+        name: column of the output; `x`, `log1p(x)`, `rank(x)`, `x^2` or `x*y`.
         kind: one of `KINDS`.
         columns: the table columns it is made of.
     """
@@ -58,6 +62,8 @@ class Recipes(JsonRecord):
 
     Attributes:
         scaling: column → source → (centre, scale).
+        ranking: column → source → (cuts, cumulative) of its sketch: a value's rank is the share of
+            the source's values up to it, linear between two cuts. Only heavy-tailed columns.
         dropped: column → why it makes no feature.
         first_degree_only: columns beyond `quant.max_base_columns`: in no square or product.
         products_skipped: pairs of columns that no source has both of.
@@ -68,6 +74,9 @@ class Recipes(JsonRecord):
     dropped: dict[str, str] = field(default_factory=dict)
     first_degree_only: tuple[str, ...] = ()
     products_skipped: int = 0
+    ranking: dict[str, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = field(
+        default_factory=dict
+    )
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -76,9 +85,17 @@ class Recipes(JsonRecord):
             column: {source: (pair[0], pair[1]) for source, pair in by_source.items()}
             for column, by_source in data["scaling"].items()
         }
-        features = tuple(Feature.from_dict(f) for f in data["features"])
-        only = tuple(data["first_degree_only"])
-        return cls(**{**data, "scaling": scaling, "features": features, "first_degree_only": only})
+        ranking = {
+            column: {source: (tuple(own[0]), tuple(own[1])) for source, own in by_source.items()}
+            for column, by_source in data["ranking"].items()
+        }
+        read = {
+            "scaling": scaling,
+            "ranking": ranking,
+            "features": tuple(Feature.from_dict(f) for f in data["features"]),
+            "first_degree_only": tuple(data["first_degree_only"]),
+        }
+        return cls(**{**data, **read})
 
 
 def plan(profile: Profile, settings: QuantSettings, exclude: Iterable[str] = ()) -> Recipes:
@@ -101,6 +118,8 @@ def plan(profile: Profile, settings: QuantSettings, exclude: Iterable[str] = ())
     features += [
         Feature(names.new(f"log1p({c.name})"), "log1p", (c.name,)) for c in used if _positive(c)
     ]
+    heavy = [c for c in used if _heavy_tailed(c)]
+    features += [Feature(names.new(f"rank({c.name})"), "rank", (c.name,)) for c in heavy]
     by_weight = sorted(used, key=lambda c: (-_count(c), -c.n_unique, c.name))
     chosen = {c.name for c in by_weight[: settings.max_base_columns]}
     second = [c for c in used if c.name in chosen]
@@ -117,11 +136,14 @@ def plan(profile: Profile, settings: QuantSettings, exclude: Iterable[str] = ())
         dropped=dropped,
         first_degree_only=tuple(c.name for c in used if c.name not in chosen),
         products_skipped=skipped,
+        ranking={
+            c.name: {s: (n.cuts, n.cumulative) for s, n in c.by_source.items()} for c in heavy
+        },
     )
 
 
 def write_base(table: Table, recipes: Recipes, output: Path) -> None:
-    """Stream the key columns and the scaled and log1p features into a Parquet file."""
+    """Stream the key columns and the features of first degree into a Parquet file."""
     base = [f for f in recipes.features if f.kind in _STORED]
     keys = ["document_id", "source", "created_at"]
     expressions = [*keys, *(_base_expression(f, recipes) for f in base)]
@@ -133,10 +155,35 @@ def _base_expression(feature: Feature, recipes: Recipes) -> pl.Expr:
     if feature.kind == "log1p":
         return column.log1p().alias(feature.name)
     value = pl.lit(None, dtype=pl.Float64)
-    for source, (centre, scale) in recipes.scaling[feature.columns[0]].items():
-        scaled = (column - centre) / scale
-        value = pl.when(pl.col("source") == source).then(scaled).otherwise(value)
+    if feature.kind == "rank":
+        of_source = {
+            s: _rank(column, *own) for s, own in recipes.ranking[feature.columns[0]].items()
+        }
+    else:
+        scaling = recipes.scaling[feature.columns[0]].items()
+        of_source = {source: (column - centre) / scale for source, (centre, scale) in scaling}
+    for source, own in of_source.items():
+        value = pl.when(pl.col("source") == source).then(own).otherwise(value)
     return pl.when(value.is_finite()).then(value).alias(feature.name)
+
+
+def _rank(column: pl.Expr, cuts: tuple[float, ...], cumulative: tuple[float, ...]) -> pl.Expr:
+    """Share of the sketched values up to each value; null stays null."""
+
+    def shares(values: pl.Series) -> pl.Series:
+        given = values.to_numpy()
+        found = np.interp(given, cuts, cumulative)
+        return pl.Series(values.name, np.where(np.isnan(given), np.nan, found)).fill_nan(None)
+
+    return column.map_batches(shares, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _heavy_tailed(column: ColumnProfile) -> bool:
+    """Whether ranks may say something new; where nearly all values are equal they do not."""
+    own = column.overall
+    if own is None or own.kurtosis is None or own.quantiles["p05"] == own.quantiles["p95"]:
+        return False
+    return own.kurtosis > HEAVY_TAIL
 
 
 def _unusable(column: ColumnProfile) -> str | None:

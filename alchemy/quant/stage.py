@@ -23,6 +23,7 @@ from alchemy.quant.contract import CONTRACT_KEY, Contract, parse_contract
 from alchemy.quant.curator import curate, write_features
 from alchemy.quant.features import Recipes, plan, write_base
 from alchemy.quant.insights import insights
+from alchemy.quant.page import report_page
 from alchemy.quant.profile import Profile
 from alchemy.quant.scout import scout
 from alchemy.quant.table import Table, collect, prepare
@@ -36,7 +37,8 @@ TABLE, BASE = "work/table.parquet", "work/base_features.parquet"
 """Handed from step to step; `clean` deletes them at the end."""
 PROFILE, REPORT, RECIPES = "profile.json", "report.json", "features.json"
 FEATURES, INSIGHTS = "final_features.parquet", "insights.jsonl"
-OUTPUT = (FEATURES, PROFILE, REPORT, INSIGHTS, RECIPES)
+PAGE = "report.html"
+OUTPUT = (FEATURES, PROFILE, REPORT, PAGE, INSIGHTS, RECIPES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +76,9 @@ def validate_table(
     *,
     baseline: Baseline | None = None,
     contract: Contract | None = None,
-    report_written: Callable[[], None] = lambda: None,
+    report_written: Callable[[], object] = lambda: None,
 ) -> None:
-    """Validator: PROFILE and TABLE → REPORT, then SCHEMA_BROKEN or DRIFT_STOP if it must.
+    """Validator: PROFILE and TABLE → REPORT and PAGE, then SCHEMA_BROKEN or DRIFT_STOP if it must.
 
     Args:
         where: what the table is called in messages.
@@ -103,6 +105,8 @@ def validate_table(
         "validation": validation.to_dict(),
     }
     _write_json(space / REPORT, report)
+    before = Profile.from_dict(baseline.profile) if baseline else None
+    (space / PAGE).write_text(report_page(report, profile, before), encoding="utf-8")
     report_written()
     enforce(validation, settings, where)
 
@@ -181,11 +185,14 @@ def validate_step(context: StageContext, baseline: Baseline | None = None) -> Re
         f"metrics of run {context.run_id}",
         baseline=baseline,
         contract=contract,
-        report_written=lambda: context.lake.upload(f"{_prefix(context)}/{REPORT}", space / REPORT),
+        report_written=lambda: [
+            context.lake.upload(f"{_prefix(context)}/{name}", space / name)
+            for name in (REPORT, PAGE)
+        ],
     )
     verdict = _read_json(space / REPORT)["validation"]["verdict"]
     context.progress("quant.validated", {"verdict": verdict})
-    return _publish(context, [REPORT], 0)
+    return _publish(context, [REPORT, PAGE], 0)
 
 
 def features_step(context: StageContext) -> Receipt:
@@ -197,7 +204,7 @@ def features_step(context: StageContext) -> Receipt:
 
 def curate_step(context: StageContext) -> Receipt:
     """Select, rank and explain; the receipt of the stage."""
-    space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT)
+    space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE)
     outcome = select_and_explain(space, context.settings.quant, progress=context.progress)
     return _publish(context, OUTPUT, outcome.rows, outcome)
 
@@ -251,7 +258,7 @@ def run_table(
             str(source),
             baseline=baseline,
             contract=contract,
-            report_written=lambda: _copy(space, directory, [PROFILE, REPORT]),
+            report_written=lambda: _copy(space, directory, [PROFILE, REPORT, PAGE]),
         )
         _target(_table(space, _profile(space)), _profile(space), target)
         make_features(space, settings.quant, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.stats import rankdata
 
 NO_SELECTION = {"max_correlation": 1.0, "near_constant_share": 1.0}
 
@@ -88,3 +89,18 @@ def test_a_table_longer_than_one_slice_keeps_its_order(quant, rng):
     assert result.features["document_id"].to_list() == [f"d{i:05d}" for i in range(110_000)]
     q25, q50, q75 = np.quantile(values, [0.25, 0.5, 0.75])
     assert_allclose(result.features["a"].to_numpy(), (values - q50) / (q75 - q25))
+
+
+def test_a_heavy_tailed_column_has_ranks_within_its_source(quant, rng):
+    source = np.repeat(["a", "b"], 400)
+    values = rng.lognormal(0, 1.5, 800) * np.where(source == "b", 1000, 1)
+    values[::50] = np.nan
+    result = quant({"source": source, "tail": values, "even": rng.uniform(size=800)})
+    assert "rank(even)" not in {d["feature"] for d in result.report["curation"]["decisions"]}
+    found = result.features["rank(tail)"].to_numpy()
+    assert np.isnan(found[::50]).all()
+    for name in ("a", "b"):
+        own = (source == name) & ~np.isnan(values)
+        exact = rankdata(values[own], method="max") / own.sum()
+        # a sketch cuts at every 2 %, and its first cut is the lowest value
+        assert np.abs(found[own] - exact).max() <= 0.021

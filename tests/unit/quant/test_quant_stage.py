@@ -40,6 +40,7 @@ def test_the_receipt_describes_exactly_the_files_in_the_lake(context):
         "final_features.parquet",
         "profile.json",
         "report.json",
+        "report.html",
         "insights.jsonl",
         "features.json",
     }
@@ -60,12 +61,15 @@ def test_drift_stops_the_stage_after_the_report_is_in_the_lake(context):
     profile = json.loads(context.lake.read("quant/r1/profile.json"))
     for numbers in profile["columns"]["story_points"]["by_source"].values():
         numbers["cuts"] = (np.array(numbers["cuts"]) + 40).tolist()
-    context.lake.delete("quant/r1/report.json")
+    for name in ("report.json", "report.html"):
+        context.lake.delete(f"quant/r1/{name}")
     with pytest.raises(AlchemyError) as caught:
         run(context, Baseline(profile, "live release old"))
     assert caught.value.code is ErrorCode.DRIFT_STOP
     report = json.loads(context.lake.read("quant/r1/report.json"))
     assert report["validation"]["verdict"] == "stop"
+    page = context.lake.read("quant/r1/report.html").decode()
+    assert "<span class='verdict stop'>stop</span>" in page and "live release old" in page
 
 
 def test_the_stored_contract_of_the_lake_is_used(context):
