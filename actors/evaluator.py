@@ -13,7 +13,13 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.devices import use_cores
 from alchemy.models.query_adapter import AdaptedQueries, tunable_base
-from alchemy.models.registry import load_chat_model, load_embedder, load_generator
+from alchemy.models.registry import (
+    load_chat_model,
+    load_embedder,
+    load_generator,
+    load_reader,
+    load_reranker,
+)
 from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.release import evaluate, refresh, stage
 from alchemy.release.retrieval import RetrievalAdapter
@@ -63,7 +69,9 @@ class Refresher:
         embedder = load_embedder(self._settings.model_b)
         return run_stage(
             "refresh",
-            lambda context: refresh.run(context, embedder),
+            lambda context: refresh.run(
+                context, embedder, lambda: load_reranker(self._settings.reranker)
+            ),
             self._settings,
             run_id,
             sink,
@@ -95,6 +103,8 @@ def evaluate_run(context: StageContext) -> Receipt:
             adapter_digest=digest,
             chat_model=load_chat_model(settings.model_d),
             retrieval=_retrieval_adapter(context, cache / "adapters"),
+            reranker=load_reranker(settings.reranker),
+            reader=load_reader(settings.reader),
         )
         context.progress("evaluate.loaded", {"index": version, "adapter": adapter})
         return evaluate.run(context, candidate)

@@ -18,10 +18,17 @@ import yaml
 from pydantic import ValidationError
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.model_settings import (
+    CausalModelSettings,
+    LoraSettings,
+    ModelSettings,
+    ReaderSettings,
+    RerankerSettings,
+    SmallLlamaSettings,
+)
 from alchemy.settings import (
     ArchiveSettings,
     BoilerplateSettings,
-    CausalModelSettings,
     CleaningSettings,
     DatabaseSource,
     EvaluationSettings,
@@ -29,8 +36,6 @@ from alchemy.settings import (
     IndexingSettings,
     LakeSettings,
     LimitSettings,
-    LoraSettings,
-    ModelSettings,
     NerSettings,
     QualitySignal,
     QuantSettings,
@@ -39,7 +44,6 @@ from alchemy.settings import (
     RetrievalSettings,
     ServingSettings,
     Settings,
-    SmallLlamaSettings,
     SourcesSettings,
     SparkSettings,
     SyncSettings,
@@ -65,7 +69,9 @@ __all__ = [
     "QualitySignal",
     "QuantSettings",
     "RaySettings",
+    "ReaderSettings",
     "RedisSettings",
+    "RerankerSettings",
     "RetrievalSettings",
     "ServingSettings",
     "Settings",

@@ -60,6 +60,8 @@ _SHAPING = (
     "model_b",
     "model_c",
     "model_d",
+    "reranker",
+    "reader",
     "cleaning",
     "archives",
     "quant",

@@ -125,6 +125,24 @@ class Reranker(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """Question and passages → how well each of their parts answers, read in its passage."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 that changes with the weights."""
+        ...
+
+    def read(
+        self, question: str, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[np.ndarray]:
+        """float32[len(spans[i])] for text i: a score of each part `text[start:end]` in [-1, 1].
+
+        Only scores of one question compare.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """One prompt with its own limits; honoured inside a batch.

@@ -8,8 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from alchemy import logs
@@ -17,10 +15,11 @@ from alchemy.cleaning import pii
 from alchemy.config import Settings
 from alchemy.finalist.fusion import Fusion
 from alchemy.models.outgoing import service_chat_model
+from alchemy.release import reading
 from alchemy.release.cache import ReleaseCache
 from alchemy.stores import open_lake
 from alchemy.types import Answer, Draft, Passage, Release
-from deployments.gateway_engines import typed_call_error
+from deployments.gateway_engines import reply_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,16 +56,17 @@ class Finalist:
         """
         part = await self._releases.get(release)
         # sentences are compared by the model whose index found them, whatever is live meanwhile
-        fusion = Fusion(partial(self._embed, release), self._chat_model)
+        read = partial(self._read, release) if reading.ROLE in part.models else None
+        fusion = Fusion(partial(self._embed, release), self._chat_model, read)
         async for piece in fusion.answer(question, passages, draft, part):
             yield piece
 
     async def _embed(self, release: str, texts: list[str]) -> np.ndarray:
-        call = self._knowledge.embed.remote(texts, release)
-        try:
-            return await call
-        except asyncio.CancelledError:
-            call.cancel()
-            raise
-        except (RayError, RayServeException) as error:
-            raise typed_call_error(error, "knowledge") from error
+        return await reply_of(self._knowledge.embed.remote(texts, release), "knowledge")
+
+    async def _read(
+        self, release: str, question: str, texts: list[str], spans: list[list[tuple[int, int]]]
+    ) -> list[np.ndarray]:
+        return await reply_of(
+            self._knowledge.read.remote(question, texts, spans, release), "knowledge"
+        )

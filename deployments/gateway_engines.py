@@ -60,7 +60,7 @@ class HandleEngines:
     ) -> list[Passage]:
         """See `Engines.search`."""
         call = self._knowledge.search.remote(question, principal, release, top_k, filters, mode)
-        return await _reply(call, "knowledge")
+        return await reply_of(call, "knowledge")
 
     def prepare(self, release: str, *, with_generator: bool) -> None:
         """Have a release loaded before anyone is sent to it. Blocks: not on an event loop.
@@ -84,18 +84,20 @@ class HandleEngines:
 
     async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
         """Document id → tenant, of those that the release's index holds."""
-        return await _reply(self._knowledge.owners.remote(list(document_ids), release), "knowledge")
+        return await reply_of(
+            self._knowledge.owners.remote(list(document_ids), release), "knowledge"
+        )
 
     async def embed(self, texts: list[str]) -> np.ndarray:
         """Vectors of texts, float32[n, dim]."""
-        return await _reply(self._knowledge.embed.remote(texts), "knowledge")
+        return await reply_of(self._knowledge.embed.remote(texts), "knowledge")
 
     async def draft(
         self, question: str, principal: Principal, release: str, max_new_tokens: int
     ) -> Draft | None:
         """See `Engines.draft`."""
         call = self._generator.draft.remote(question, principal, release, max_new_tokens)
-        return await _reply(call, "generator")
+        return await reply_of(call, "generator")
 
     def finalize(
         self, question: str, passages: list[Passage], draft: Draft | None, release: str
@@ -143,7 +145,8 @@ def _await_prepared(call: Any, part: str) -> None:
         raise typed_call_error(error, part) from error
 
 
-async def _reply(call: Any, part: str) -> Any:
+async def reply_of(call: Any, part: str) -> Any:
+    """What another deployment replies; a caller that goes away takes its request along."""
     try:
         return await call
     except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,16 @@ from ray.util.metrics import Histogram
 from alchemy import logs
 from alchemy.cleaning import pii
 from alchemy.config import Settings
+from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.erasure import Hider, tenants
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.knowledge.warmup import warm_up
 from alchemy.models.embedders import EmbedderPool
 from alchemy.models.outgoing import service_embedder
-from alchemy.protocols import Embedder
+from alchemy.models.registry import load_reader, load_reranker
+from alchemy.protocols import Embedder, Reader, Reranker
+from alchemy.release import reading, reranking
 from alchemy.release.cache import ReleaseCache
 from alchemy.release.retrieval import EncodeQueries, query_encoder
 from alchemy.serving.embedding import embed_requests, encode_asked
@@ -35,11 +38,13 @@ from deployments.metrics import batch_size_histogram, refused_counter
 
 @dataclass(frozen=True)
 class Part:
-    """A release's index, the model that its vectors are of, and what encodes questions for it."""
+    """A release's index, the model of its vectors, what encodes questions, what ranks again."""
 
     snapshot: Snapshot
     embedder: Embedder
     encode: EncodeQueries
+    reranker: Reranker | None
+    reader: Reader | None
 
 
 @serve.deployment
@@ -53,6 +58,9 @@ class Knowledge:
         self._embedders = EmbedderPool(
             settings.model_b, partial(service_embedder, redact=pii.redact_together)
         )
+        # one for all releases, loaded with the first that uses it
+        self._reranker = cache(partial(load_reranker, settings.reranker))
+        self._reader = cache(partial(load_reader, settings.reader))
         self._batch_sizes = batch_size_histogram()
         self._step_seconds = Histogram(
             "alchemy_step_seconds",
@@ -86,8 +94,10 @@ class Knowledge:
         embedder = self._embedders.get(digest, meta)
         model = self._embedders.settings(digest, meta)
         encode = query_encoder(lake, release, model, embedder, cache / "adapters")
-        warm_up(snapshot, encode, self._settings.retrieval)
-        return Part(snapshot, embedder, encode)
+        reranker = reranking.of_release(release, self._reranker)
+        warm_up(snapshot, encode, self._settings.retrieval, reranker)
+        reader = reranking.of_release(release, self._reader, reading.ROLE)
+        return Part(snapshot, embedder, encode, reranker, reader)
 
     async def prepare(self, release: str) -> None:
         """Load, verify and warm up the index of a release, and load its embedding model.
@@ -119,8 +129,22 @@ class Knowledge:
             vector = await self._query_batch((part.encode, question))
             query = Query(question, vector, principal, top_k, filters, mode)
             # not batched: every query has its own rights, and a full-text search does not share
-            find = partial(search, part.snapshot, [query], self._settings.retrieval)
+            find = partial(search, part.snapshot, [query], self._settings.retrieval, part.reranker)
             return (await asyncio.to_thread(find))[0]
+
+    async def read(
+        self, question: str, texts: list[str], spans: list[list[tuple[int, int]]], release: str
+    ) -> list[np.ndarray]:
+        """See `protocols.Reader.read`, by the release's reader.
+
+        Raises:
+            AlchemyError: as `search`; INPUT_INVALID for a release without a reader.
+        """
+        part = await self._part(release)
+        if part.reader is None:
+            raise AlchemyError(ErrorCode.INPUT_INVALID, f"release {release} has no reader")
+        async with self._timed("read"):
+            return await asyncio.to_thread(part.reader.read, question, texts, spans)
 
     async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
         """Document id → tenant, of those that the release's index holds, hidden or not.

@@ -72,9 +72,7 @@ class Evaluation:
         self._lake = LocalLake(cache)
         self._scratch = scratch
         self.embedder: Embedder = registry.load_embedder(settings.model_b)
-        # built by the reranker's own part of the system; without it its modes are left out
-        load = getattr(registry, "load_reranker", None)
-        self.reranker: Any = load(settings.reranker) if load else None  # pyright: ignore
+        self.reranker = registry.load_reranker(settings.reranker)
         self._indexes: dict[str, Index] = {}
 
     def index_of(self, data: RetrievalSet) -> Index:

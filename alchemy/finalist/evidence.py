@@ -62,6 +62,7 @@ class Evidence:
         vectors: float32[n, d], row i for candidate i.
         semantic: float32[n], cosine with the question.
         agreement: float32[n], cosine with the draft; zeros without one.
+        reading: float32[n] in [-1, 1], the reader's scores; None without a reader.
     """
 
     question: Question
@@ -70,6 +71,7 @@ class Evidence:
     vectors: np.ndarray
     semantic: np.ndarray
     agreement: np.ndarray
+    reading: np.ndarray | None = None
 
     def facts(self, thresholds: Mapping[str, float], release: str) -> np.ndarray:
         """float32[n]: how well each candidate answers, by the evidence alone."""
@@ -79,6 +81,12 @@ class Evidence:
             "rank": self._column("rank"),
             "shape": self._column("shape"),
         }
+        if self.reading is not None:
+            slope, shift = (
+                np.float32(threshold(thresholds, f"reader.{name}", release))
+                for name in ("slope", "bias")
+            )
+            parts["reader"] = 1 / (1 + np.exp(-(slope * self.reading + shift)))
         weights = {n: threshold(thresholds, f"sentence.{n}", release) for n in parts}
         total = sum(weights.values()) or 1.0
         scores = np.zeros(len(self.candidates), dtype=np.float32)

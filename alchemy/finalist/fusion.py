@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -21,6 +22,8 @@ from alchemy.protocols import ChatModel
 from alchemy.types import Answer, Chunk, Citation, Draft, Passage, Release
 
 Embed = Callable[[list[str]], Awaitable[np.ndarray]]
+Read = Callable[[str, list[str], list[list[tuple[int, int]]]], Awaitable[list[np.ndarray]]]
+"""As `protocols.Reader.read`."""
 PROMPT = "finalist"
 """Key of the system prompt in `Release.prompts`."""
 _PIECE = re.compile(r"\s*\S+(?:\s+\S{1,3}(?!\S))*")
@@ -58,11 +61,15 @@ class Fusion:
     Args:
         embed: texts → float32[n, d], L2-normalised.
         chat_model: writes the answer; None picks and quotes sentences instead.
+        read: scores sentences in their passages; None where the release has no reader.
     """
 
-    def __init__(self, embed: Embed, chat_model: ChatModel | None = None) -> None:
+    def __init__(
+        self, embed: Embed, chat_model: ChatModel | None = None, read: Read | None = None
+    ) -> None:
         self._embed = embed
         self._chat_model = chat_model
+        self._read = read
 
     async def answer(
         self,
@@ -115,15 +122,32 @@ class Fusion:
     async def evidence(
         self, question: str, passages: Sequence[Passage], draft: Draft | None
     ) -> Evidence | None:
-        """The candidate sentences with their vectors, in one call to the embedder; None: nothing."""
+        """The candidate sentences with their vectors, in one call to the embedder, one to the reader; None: nothing."""
         weighed, found = candidates(question, passages)
         if not found:
             return None
         guess = [draft.text] if draft is not None and draft.text.strip() else []
-        vectors = await self._embed([question, *guess, *(c.unit.text for c in found)])
+        vectors, reading = await asyncio.gather(
+            self._embed([question, *guess, *(c.unit.text for c in found)]),
+            self._reading(question, passages, found),
+        )
         own = vectors[1 + len(guess) :]
         agreement = own @ vectors[1] if guess else np.zeros(len(found), dtype=np.float32)
-        return Evidence(weighed, passages, found, own, own @ vectors[0], agreement)
+        return Evidence(weighed, passages, found, own, own @ vectors[0], agreement, reading)
+
+    async def _reading(
+        self, question: str, passages: Sequence[Passage], found: Sequence[Candidate]
+    ) -> np.ndarray | None:
+        """The reader's score of each candidate."""
+        if self._read is None:
+            return None
+        places = sorted({candidate.place for candidate in found})
+        spans = [[(c.unit.start, c.unit.end) for c in found if c.place == n] for n in places]
+        read = await self._read(question, [passages[n].chunk.text for n in places], spans)
+        scores = np.zeros(len(found), dtype=np.float32)
+        for place, own in zip(places, read, strict=True):
+            scores[[i for i, c in enumerate(found) if c.place == place]] = own
+        return scores
 
     async def _quote(
         self, evidence: Evidence, choice: Choice, writer: _Writer

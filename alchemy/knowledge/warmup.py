@@ -10,6 +10,7 @@ from alchemy.config import RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
+from alchemy.protocols import Reranker
 from alchemy.types import Principal
 
 _CHARS = 400
@@ -19,6 +20,7 @@ def warm_up(
     snapshot: Snapshot,
     encode: Callable[[Sequence[str]], np.ndarray],
     settings: RetrievalSettings,
+    reranker: Reranker | None = None,
 ) -> None:
     """Search for the index's own first chunk with both halves: pages are read, caches are filled.
 
@@ -34,7 +36,7 @@ def warm_up(
     text = first.text[:_CHARS] or first.title
     principal = Principal("warm-up", first.tenant, first.acl)
     [vector] = encode([text])
-    [found] = search(snapshot, [Query(text, vector, principal, 1)], settings)
+    [found] = search(snapshot, [Query(text, vector, principal, 1)], settings, reranker)
     if not found:
         raise AlchemyError(
             ErrorCode.CORRUPT,

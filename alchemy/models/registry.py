@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alchemy.types import text_digest
 
 if TYPE_CHECKING:
-    from alchemy.config import CausalModelSettings, ModelSettings
+    from alchemy.config import (
+        CausalModelSettings,
+        ModelSettings,
+        ReaderSettings,
+        RerankerSettings,
+    )
+    from alchemy.model_settings import Dtype
     from alchemy.models.causal import CausalGenerator
-    from alchemy.protocols import ChatModel, Embedder
+    from alchemy.models.reranker import EmbeddedReranker
+    from alchemy.protocols import ChatModel, Embedder, Reader, Reranker
 
 
 def load_embedder(settings: ModelSettings, role: str = "model_b") -> Embedder:
@@ -53,6 +61,40 @@ def load_chat_model(settings: ModelSettings, role: str = "model_d") -> ChatModel
 
         return HuggingFaceChatModel(settings, role)
     return None
+
+
+def load_reranker(settings: RerankerSettings) -> Reranker | None:
+    """The model that scores passages again; None where none is configured.
+
+    Raises:
+        AlchemyError: MODEL_UNAVAILABLE, CONFIG_INVALID or CORRUPT with the remedy.
+    """
+    if settings.provider == "none":
+        return None
+    if settings.provider == "embedded":
+        return _interaction(settings.device, settings.dtype, settings.batch_size)
+    from alchemy.models.reranker import CrossEncoderReranker
+
+    return CrossEncoderReranker(settings)
+
+
+def load_reader(settings: ReaderSettings) -> Reader | None:
+    """The model that reads sentences in their passages; None where none is configured.
+
+    Raises:
+        AlchemyError: CONFIG_INVALID or CORRUPT with the remedy.
+    """
+    if settings.provider == "none":
+        return None
+    return _interaction(settings.device, settings.dtype, settings.batch_size)
+
+
+@lru_cache(maxsize=1)  # reranker and reader are one model, and a process needs it once
+def _interaction(device: str, dtype: Dtype, batch_size: int) -> EmbeddedReranker:
+    from alchemy.config import ReaderSettings
+    from alchemy.models.reranker import EmbeddedReranker
+
+    return EmbeddedReranker(ReaderSettings(device=device, dtype=dtype, batch_size=batch_size))
 
 
 def base_model_key(settings: CausalModelSettings) -> str:

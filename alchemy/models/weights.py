@@ -11,7 +11,7 @@ from alchemy.stores.versions import file_digest
 from alchemy.types import digest_of
 
 if TYPE_CHECKING:
-    from alchemy.config import ModelSettings
+    from alchemy.config import ModelSettings, RerankerSettings
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 """Peft's file name; the file's sha256 is an adapter's digest."""
@@ -51,7 +51,7 @@ def weights_digest(directory: Path) -> str:
     return digest_of(files)
 
 
-def model_directory(settings: ModelSettings, role: str) -> Path:
+def model_directory(settings: ModelSettings | RerankerSettings, role: str) -> Path:
     """Local directory of a `huggingface` model: `model_path`, or the hub's cached snapshot.
 
     Args:

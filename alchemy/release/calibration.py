@@ -110,7 +110,7 @@ def pick_threshold(
     return Threshold(PRIOR["abstain"], None, 0, False)
 
 
-def pick_draft_weight(
+def pick_weight(
     scores: Mapping[float, Sequence[float]],
 ) -> tuple[float, list[dict[str, Any]]]:
     """The weight whose answers are best; one above 0 must beat 0 by more than its own noise.
@@ -129,7 +129,7 @@ def pick_draft_weight(
         gain = float(gains.mean()) if len(gains) else 0.0
         noise = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
         f1 = round(float(np.mean(scores[weight])), 4) if len(gains) else None
-        lines.append({"draft_weight": weight, "f1": f1, "gain": round(gain, 4)})
+        lines.append({"weight": weight, "f1": f1, "gain": round(gain, 4)})
         if gain > max(best_gain, noise, _MIN_GAIN):
             chosen, best_gain = weight, gain
     return chosen, lines

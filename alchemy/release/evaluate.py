@@ -23,13 +23,20 @@ from alchemy.finalist.terms import identifiers, term_set
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.prompts import instruction_prompt
-from alchemy.protocols import ChatModel, Embedder, GenerationRequest, Generator
-from alchemy.release import report
+from alchemy.protocols import (
+    ChatModel,
+    Embedder,
+    GenerationRequest,
+    Generator,
+    Reader,
+    Reranker,
+)
+from alchemy.release import reading, report, reranking
 from alchemy.release.calibration import (
     Example,
     fit_confidence,
-    pick_draft_weight,
     pick_threshold,
+    pick_weight,
 )
 from alchemy.release.metrics import estimate, overlap, token_f1
 from alchemy.release.report import RECALL_DEPTH, SAME_FACT_RECALL, Asked, is_correct
@@ -52,6 +59,7 @@ class Candidate:
         generator: base model with the adapter loaded under the version `adapter`.
         chat_model: model_d; None for the extractive finalist.
         retrieval: adapter of queries; None when the run trained none.
+        reranker, reader: used where they measure better.
     """
 
     snapshot: Snapshot
@@ -61,6 +69,8 @@ class Candidate:
     adapter_digest: str
     chat_model: ChatModel | None = None
     retrieval: RetrievalAdapter | None = None
+    reranker: Reranker | None = None
+    reader: Reader | None = None
 
 
 class KnownVectors:
@@ -100,7 +110,8 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
 
     vectors = KnownVectors(candidate.embedder)
     judged, encode = _query_encoder(cases, candidate, vectors, settings)
-    found = _retrieve(cases, candidate.snapshot, encode, settings)
+    reranked, candidate = _reranker(cases, candidate, encode, settings)
+    found = _retrieve(cases, candidate, encode, settings)
     drafts = _drafts(candidate.generator, [c for c, _ in found], candidate.adapter, settings)
     asked = [
         Asked(case, ranked, ranked[: settings.retrieval.passages], draft)
@@ -118,7 +129,7 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
         "index": index.uri.rpartition("/")[2],
         "adapter": candidate.adapter,
         "seed": settings.evaluation.seed,
-        "models": _models(candidate),
+        "models": _models(candidate, measured),
         "prompts": dict(PROMPTS),
         **measured,
         "loss": held_out_loss(train.counts),
@@ -126,6 +137,9 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
     if judged is not None:
         evaluation["retrieval_adapter"] = judged
         context.progress("evaluate.retrieval_adapter", judged)
+    if reranked is not None:
+        evaluation["reranker"] = reranked
+        context.progress("evaluate.reranker", reranked)
     path = context.out(EVALUATION_FILE)
     path.write_text(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     counts = headline(evaluation)
@@ -140,13 +154,18 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
     )
 
 
-def _models(candidate: Candidate) -> dict[str, str]:
+def _models(candidate: Candidate, measured: Mapping[str, Any]) -> dict[str, str]:
     model_d = candidate.chat_model.digest if candidate.chat_model else "extractive"
-    return {
+    models = {
         "model_b": candidate.embedder.digest,
         "model_c": candidate.generator.digest,
         "model_d": model_d,
     }
+    if candidate.reranker is not None:
+        models[reranking.ROLE] = candidate.reranker.digest
+    if measured.get("reader", {}).get("used"):
+        models[reading.ROLE] = measured["reader"]["digest"]
+    return models
 
 
 def headline(evaluation: Mapping[str, Any]) -> dict[str, float]:
@@ -194,8 +213,25 @@ def _query_encoder(
     return judged, adapter.encode if judged["used"] else vectors.of
 
 
+def _reranker(
+    cases: Sequence[Case], candidate: Candidate, encode: EncodeQueries, settings: Settings
+) -> tuple[dict[str, Any] | None, Candidate]:
+    """What was found out about the reranker, and the candidate with it only if it helps."""
+    if candidate.reranker is None:
+        return None, candidate
+    judged = reranking.compare(
+        candidate.snapshot,
+        encode,
+        candidate.reranker,
+        [case for case in cases if case.half == "calibration"],
+        settings.retrieval,
+        settings.evaluation.seed,
+    )
+    return judged, candidate if judged["used"] else replace(candidate, reranker=None)
+
+
 def _retrieve(
-    cases: Sequence[Case], snapshot: Snapshot, encode: EncodeQueries, settings: Settings
+    cases: Sequence[Case], candidate: Candidate, encode: EncodeQueries, settings: Settings
 ) -> list[tuple[Case, list[Passage]]]:
     """Passages of each case, the gold taken out of `excluded` ones.
 
@@ -210,7 +246,7 @@ def _retrieve(
         # a document's own chunks could fill the whole list: look deeper where they are taken out
         top_k = depth if kind != "excluded" else settings.retrieval.candidates
         queries = [Query(cases[i].question, questions[i], cases[i].principal, top_k) for i in rows]
-        results = search(snapshot, queries, settings.retrieval)
+        results = search(candidate.snapshot, queries, settings.retrieval, candidate.reranker)
         for i, passages in zip(rows, results, strict=True):
             case = cases[i]
             left = [p for p in passages if not case.excludes(p.chunk.document_id)][:depth]
@@ -262,6 +298,12 @@ async def _evaluate(
     test = [a for a in asked if a.case.half == "test"]
 
     thresholds = dict(PRIOR)
+    judged: dict[str, Any] = {}
+    if candidate.reader is not None:
+        using = Fusion(vectors, candidate.chat_model, reading.KnownReadings(candidate.reader))
+        numbers, judged["reader"] = await reading.judge(calibration, using, candidate.reader.digest)
+        thresholds |= numbers
+        fusion = using if judged["reader"]["used"] else fusion
     weight, weights = await _draft_weight(calibration, fusion, thresholds)
     thresholds["draft_weight"] = weight
     examples = await _examples(calibration, fusion, thresholds)
@@ -288,6 +330,7 @@ async def _evaluate(
         for mode, said in texts.items()
     }
     return {
+        **judged,
         "questions": report.questions(asked),
         "retrieval": report.retrieval([a for a in asked if a.case.answerable], seed),
         "answers": report.answers(test, answers, seed),
@@ -310,7 +353,7 @@ async def _draft_weight(
         for weight in DRAFT_WEIGHTS if evidence else ():
             text = _chosen_text(evidence, {**thresholds, "draft_weight": weight})
             scores[weight].append(token_f1(text, item.gold.response))
-    return pick_draft_weight(scores)
+    return pick_weight(scores)
 
 
 async def _examples(

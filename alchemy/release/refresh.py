@@ -8,7 +8,7 @@ at its own pace.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
-from alchemy.protocols import Embedder
+from alchemy.protocols import Embedder, Reranker
+from alchemy.release import reranking
 from alchemy.release.model import live_release, load_release, publish_release
 from alchemy.release.report import RECALL_DEPTH, Asked, retrieval
 from alchemy.release.retrieval import EncodeQueries, query_encoder
@@ -30,10 +31,17 @@ _QUESTIONS = 120
 _NO_DRAFT = Draft("", "none", "", 0, 0.0)
 
 
-def run(context: StageContext, embedder: Embedder) -> Receipt:
+def run(
+    context: StageContext,
+    embedder: Embedder,
+    load_reranker: Callable[[], Reranker | None] = lambda: None,
+) -> Receipt:
     """Publish the live release with this run's index, if retrieval is not worse with it.
 
     Idempotent: the same index gives the same release, and a live one is not published again.
+
+    Args:
+        load_reranker: gives the configured reranker; called where the live release uses one.
 
     Raises:
         AlchemyError: NOT_READY before the first full cycle; GATE_REFUSED with the reasons;
@@ -52,7 +60,8 @@ def run(context: StageContext, embedder: Embedder) -> Receipt:
         context.progress("refresh.unchanged", {"release": live.id})
         pointer = publish_release(context.lake, live)
         return release_receipt(context, live, pointer, {"index": index.sha256})
-    measured = _compare(context, embedder, live, (version, sha256))
+    reranker = reranking.of_release(live, load_reranker)
+    measured = _compare(context, embedder, reranker, live, (version, sha256))
     release = _published(context, live, version, sha256, measured)
     pointer = publish_release(context.lake, release)
     context.progress("refresh.published", {"release": release.id, "pointer": pointer})
@@ -60,7 +69,11 @@ def run(context: StageContext, embedder: Embedder) -> Receipt:
 
 
 def _compare(
-    context: StageContext, embedder: Embedder, live: Release, new: tuple[str, str]
+    context: StageContext,
+    embedder: Embedder,
+    reranker: Reranker | None,
+    live: Release,
+    new: tuple[str, str],
 ) -> dict[str, Any]:
     """Retrieval with the new index; GATE_REFUSED when it is below the live one's interval."""
     cache = context.settings.state_dir / "cache"
@@ -74,7 +87,7 @@ def _compare(
         cases = _cases(context, live, after)
         seed = context.settings.evaluation.seed
         theirs, mine = (
-            retrieval(_asked(context, snapshot, encode, cases), seed)
+            retrieval(_asked(context, snapshot, encode, reranker, cases), seed)
             for snapshot in (before, after)
         )
     finally:
@@ -117,7 +130,11 @@ def _cases(context: StageContext, live: Release, after: Snapshot) -> list[Case]:
 
 
 def _asked(
-    context: StageContext, snapshot: Snapshot, encode: EncodeQueries, cases: Sequence[Case]
+    context: StageContext,
+    snapshot: Snapshot,
+    encode: EncodeQueries,
+    reranker: Reranker | None,
+    cases: Sequence[Case],
 ) -> list[Asked]:
     if not cases:
         return []
@@ -126,7 +143,7 @@ def _asked(
         Query(case.question, vector, case.principal, RECALL_DEPTH)
         for case, vector in zip(cases, vectors, strict=True)
     ]
-    found = search(snapshot, queries, context.settings.retrieval)
+    found = search(snapshot, queries, context.settings.retrieval, reranker)
     return [
         Asked(case, passages, passages, _NO_DRAFT)
         for case, passages in zip(cases, found, strict=True)

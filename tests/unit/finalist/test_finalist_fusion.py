@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from finalist_world import ask, collect, draft, passage, release
 from hypothesis import given, settings
@@ -172,6 +173,30 @@ def test_two_answers_stream_interleaved() -> None:
 
     asyncio.run(both())
     assert sum(a != b for a, b in pairwise(order)) > 2
+
+
+async def test_a_reader_decides_between_sentences_and_reads_them_where_they_stand() -> None:
+    from finalist_world import embed
+
+    from alchemy.finalist.fusion import Fusion
+
+    texts = ["The shell has a port. Both are closed at night.", "A shell is a port of a kind."]
+    passages = [passage(t, f"documents:{n}", ordinal=n) for n, t in enumerate(texts)]
+
+    async def read(
+        question: str, given: list[str], spans: list[list[tuple[int, int]]]
+    ) -> list[np.ndarray]:
+        assert given == texts
+        parts = [[text[a:b] for a, b in own] for text, own in zip(given, spans, strict=True)]
+        return [np.array([1.0 if "night" in p else -1.0 for p in own]) for own in parts]
+
+    numbers = {"reader.slope": 9.0, "reader.bias": 0.0, "abstain": 0.0, "keep": 1.0}
+    for weight, expected in ((9.0, "closed at night"), (0.0, "port")):
+        of = release(**numbers, **{"sentence.reader": weight})
+        async for part in Fusion(embed, None, read).answer("Which port?", passages, None, of):
+            if isinstance(part, Answer):
+                assert expected in part.text
+                assert ("night" in part.text) == (weight > 0)
 
 
 @settings(max_examples=150, deadline=None)

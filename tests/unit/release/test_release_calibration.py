@@ -7,8 +7,8 @@ from alchemy.finalist.abstention import FEATURES, PRIOR, Features, confidence
 from alchemy.release.calibration import (
     Example,
     fit_confidence,
-    pick_draft_weight,
     pick_threshold,
+    pick_weight,
 )
 from alchemy.release.metrics import estimate, token_f1
 
@@ -78,8 +78,8 @@ def test_the_most_precise_threshold_when_the_target_is_out_of_reach() -> None:
 def test_a_draft_weight_must_beat_its_own_noise() -> None:
     noisy = {0.0: [0.5] * 20, 0.1: [0.5 + (0.3 if n % 2 else -0.29) for n in range(20)]}
     clear = {0.0: [0.5] * 20, 0.1: [0.6 + n / 1000 for n in range(20)], 0.2: [0.4] * 20}
-    assert pick_draft_weight(noisy)[0] == 0.0
-    assert pick_draft_weight(clear)[0] == 0.1
+    assert pick_weight(noisy)[0] == 0.0
+    assert pick_weight(clear)[0] == 0.1
 
 
 def test_token_f1_ignores_markers_case_and_stop_words() -> None:
