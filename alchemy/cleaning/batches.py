@@ -101,7 +101,7 @@ def sides(job: Job, pairs: np.ndarray, parts: Iterable[Part]) -> Batches:
     order = np.argsort(places, kind="stable")
     ordered = places[order]
     for table in tables(job, "read", ["document"], parts):
-        table = table.filter(pa.array(np.isin(table["place"].to_numpy(), ordered)))
+        table = table.filter(pa.array(among(table["place"].to_numpy(), ordered)))
         for batch in sliced(table, DOCUMENT_ROWS):
             numbers: list[np.ndarray] = []
             shingles: list[np.ndarray] = []
@@ -152,7 +152,18 @@ def tables(
 
 def without(table: pa.Table, removed: np.ndarray) -> pa.Table:
     """The rows whose place is not among the removed ones."""
-    return table.filter(pa.array(~np.isin(table["place"].to_numpy(), removed)))
+    return table.filter(pa.array(~among(table["place"].to_numpy(), removed)))
+
+
+def among(places: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """bool[n]: whether each place is in an ascending array.
+
+    `numpy.isin` sorts the array again for each batch: quadratic, as both grow with the corpus.
+    """
+    if len(ordered) == 0:
+        return np.zeros(len(places), bool)
+    at = np.minimum(np.searchsorted(ordered, places), len(ordered) - 1)
+    return ordered[at] == places
 
 
 def _keys(keys: np.ndarray, places: np.ndarray) -> pa.RecordBatch:

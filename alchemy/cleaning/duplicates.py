@@ -7,15 +7,14 @@ way to compare pairs (`Compare`). Both are spread over executors by `spark` and 
 
 from __future__ import annotations
 
-import itertools
 import json
-import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,51 +33,53 @@ Compare: TypeAlias = Callable[[np.ndarray], np.ndarray]
 _compute: Any = pc
 """The same module, untyped: its functions are made when it is imported."""
 _RECORD = ("id", "source", "created", "updated", "exact", "filter")
+_FRAME = pl.Schema({"place": pl.Int64, **dict.fromkeys(_RECORD, pl.String)})
+_GONE = pl.Schema(
+    {"place": pl.Int64, **dict.fromkeys(("id", "source", "reason", "survivor"), pl.String)}
+)
 
 
 def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare) -> Duplicates:
     """Apply the rules of `dedup` to everything that was read."""
     parts = reading.parts()
     if not parts:
-        return _duplicates([], [], {}, 0)
+        return _duplicates(pl.DataFrame(schema=_GONE), [], pl.DataFrame(schema=_FRAME), 0)
     forgotten = _forgotten(job, parts)
     suspects = shared(partial(batches.identity_keys, job))["place"].to_numpy()
-    records = _records(job, parts, np.setdiff1d(suspects, np.array(list(forgotten), np.int64)))
-    gone = [*forgotten.values(), *_judged(records.values())]
-    removed = np.sort(np.array([row["place"] for row in gone], np.int64))
+    records = _records(job, parts, np.setdiff1d(suspects, forgotten["place"].to_numpy()))
+    gone = pl.concat([forgotten, _judged(records)])
+    removed = np.sort(gone["place"].to_numpy())
     members = shared(partial(batches.band_keys, job, removed))
-    near = _records(job, parts, members["place"].to_numpy())
-    pairs = _candidates(members, near)
+    near = _records(job, parts, members["place"].to_numpy()).sort("created", "id")
+    pairs = _candidates(members, near["place"].to_numpy())
     threshold = job.settings.cleaning.near_duplicate_jaccard
     similar = compare(pairs) if len(pairs) else np.empty(0)
     reached = similar >= threshold
-    found = [
-        dedup.Pair(_position(near[earlier]), _position(near[later]), similarity)
-        for (earlier, later), similarity in zip(
-            pairs[reached].tolist(), similar[reached].tolist(), strict=True
-        )
-    ]
-    return _duplicates(gone, found, {row["id"]: row for row in near.values()}, len(pairs))
+    return _duplicates(gone, _verified(near, pairs[reached], similar[reached]), near, len(pairs))
 
 
-def _records(job: Job, parts: Sequence[Part], places: np.ndarray) -> dict[int, dict[str, Any]]:
-    """Place → what decides about the record, for these places."""
+def _records(job: Job, parts: Sequence[Part], places: np.ndarray) -> pl.DataFrame:
+    """What decides about the records at these places: schema _FRAME, in any order."""
     wanted = np.unique(places)
     units = set((wanted >> PLACE_BITS).tolist())
     those = (part for part in parts if part[0] in units)
-    return {
-        row["place"]: row
+    found = [
+        table.filter(pa.array(batches.among(table["place"].to_numpy(), wanted)))
         for table in batches.tables(job, "signed", _RECORD, those)
-        for row in table.filter(pa.array(np.isin(table["place"].to_numpy(), wanted))).to_pylist()
-    }
+    ]
+    if not found:
+        return pl.DataFrame(schema=_FRAME)
+    frame = pl.from_arrow(pa.concat_tables(found))
+    assert isinstance(frame, pl.DataFrame)
+    return frame.cast(_FRAME)
 
 
-def _forgotten(job: Job, parts: Sequence[Part]) -> dict[int, dict[str, Any]]:
-    """Place → record of what a tombstone of its own tenant names, in all its versions."""
+def _forgotten(job: Job, parts: Sequence[Part]) -> pl.DataFrame:
+    """What a tombstone of its own tenant names, in all its versions: schema _GONE."""
+    found: list[dict[str, Any]] = []
     if not job.forgotten:
-        return {}
+        return pl.DataFrame(schema=_GONE)
     ids = pa.array(sorted({document_id for _, document_id in job.forgotten}), pa.string())
-    found: dict[int, dict[str, Any]] = {}
     for part in parts:
         for table in batches.tables(job, "signed", _RECORD, [part]):
             named = table.filter(_compute.is_in(table["id"], ids)).to_pylist()
@@ -91,80 +92,91 @@ def _forgotten(job: Job, parts: Sequence[Part]) -> dict[int, dict[str, Any]]:
             }
             for row in named:
                 if (owners[row["place"]], row["id"]) in job.forgotten:
-                    found[row["place"]] = {**row, "reason": dedup.FORGOTTEN, "survivor": None}
-    return found
+                    found.append({**row, "reason": dedup.FORGOTTEN, "survivor": None})
+    return pl.DataFrame(found, schema=_GONE) if found else pl.DataFrame(schema=_GONE)
 
 
-def _judged(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that go by rules 1 and 2 or by a filter, with `reason` and `survivor`."""
-    judged: list[dict[str, Any]] = []
-    for versions in _grouped(records, "id", "updated", "place"):
-        newest = versions[-1]
-        newest["reason"], newest["survivor"] = newest["filter"], None
-        for row in versions[:-1]:
-            same = row["exact"] == newest["exact"]
-            row["reason"] = dedup.EXACT if same else dedup.SUPERSEDED
-            row["survivor"] = row["id"]
-        judged += versions
-    staying = (row for row in judged if row["reason"] is None)
-    for copies in _grouped(staying, "exact", "created", "id"):
-        for row in copies[1:]:
-            row["reason"], row["survivor"] = dedup.EXACT, copies[0]["id"]
-    return [row for row in judged if row["reason"] is not None]
+def _judged(records: pl.DataFrame) -> pl.DataFrame:
+    """Those that go by rules 1 and 2 or by a filter: schema _GONE."""
+    versions = records.sort("id", "updated", "place").with_columns(
+        newest=pl.col("id").ne(pl.col("id").shift(-1)).fill_null(value=True),
+        final=pl.col("exact").last().over("id"),
+    )
+    newest = versions.filter("newest")
+    copies = (
+        newest.filter(pl.col("filter").is_null())
+        .sort("exact", "created", "id")
+        .with_columns(survivor=pl.col("id").first().over("exact"))
+        .filter(pl.col("exact").eq(pl.col("exact").shift(1)).fill_null(value=False))
+    )
+    same = pl.when(pl.col("exact") == pl.col("final"))
+    every = [
+        versions.filter(~pl.col("newest")).with_columns(
+            reason=same.then(pl.lit(dedup.EXACT)).otherwise(pl.lit(dedup.SUPERSEDED)),
+            survivor=pl.col("id"),
+        ),
+        newest.filter(pl.col("filter").is_not_null()).with_columns(
+            reason=pl.col("filter"), survivor=pl.lit(None, pl.String)
+        ),
+        copies.with_columns(reason=pl.lit(dedup.EXACT)),
+    ]
+    return pl.concat([part.select(list(_GONE)) for part in every])
 
 
-def _grouped(
-    rows: Iterable[dict[str, Any]], key: str, *order: str
-) -> Iterable[list[dict[str, Any]]]:
-    ordered = sorted(rows, key=operator.itemgetter(key, *order))
-    return (list(group) for _, group in itertools.groupby(ordered, key=operator.itemgetter(key)))
+def _candidates(members: pa.Table, in_order: np.ndarray) -> np.ndarray:
+    """Pairs that share a band, (earlier, later) in record order: int64[n, 2], sorted, unique.
 
-
-def _candidates(members: pa.Table, records: dict[int, dict[str, Any]]) -> np.ndarray:
-    """Pairs that share a band, (earlier, later) in record order: int64[n, 2], sorted, unique."""
-    ranked = sorted(records, key=lambda place: _position(records[place]))
-    in_order = np.array(ranked, np.int64)
+    Args:
+        members: schema KEY.
+        in_order: places of all their records, in record order.
+    """
     by_place = np.argsort(in_order)
     keys, places = (members[name].to_numpy() for name in batches.KEY.names)
     ranks = by_place[np.searchsorted(in_order[by_place], places)]
     order = np.lexsort((ranks, keys))
     keys, ranks = keys[order], ranks[order]
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
-    pairs = {
-        pair for run in np.split(ranks, starts[1:]) for pair in dedup.bucket_pairs(run.tolist())
-    }
-    return in_order[np.array(sorted(pairs), np.int64).reshape(-1, 2)]
+    sizes = np.diff(np.append(starts, len(keys)))
+    twos = starts[sizes == 2]  # nearly all buckets
+    more = [
+        np.array(list(dedup.bucket_pairs(ranks[start : start + size].tolist())), np.int64)
+        for start, size in zip(starts[sizes > 2], sizes[sizes > 2], strict=True)
+    ]
+    pairs = np.concatenate([np.stack([ranks[twos], ranks[twos + 1]], axis=1), *more])
+    # one number for a pair, so that a plain sort puts them in order
+    whole = np.unique(pairs[:, 0] * len(in_order) + pairs[:, 1]) if len(pairs) else np.empty(0, int)
+    first, second = np.divmod(whole, max(1, len(in_order)))
+    return in_order[np.stack([first, second], axis=1)]
 
 
-def _position(record: dict[str, Any]) -> tuple[str, str]:
-    return record["created"], record["id"]
+def _verified(near: pl.DataFrame, pairs: np.ndarray, similar: np.ndarray) -> list[dedup.Pair]:
+    """The pairs with the positions of their records; `near` is in record order."""
+    places = near["place"].to_numpy()
+    by_place = np.argsort(places)
+    rows = by_place[np.searchsorted(places[by_place], pairs)]
+    first, second = (near.select("created", "id")[rows[:, side]].rows() for side in (0, 1))
+    return [
+        dedup.Pair(earlier, later, similarity)
+        for earlier, later, similarity in zip(first, second, similar.tolist(), strict=True)
+    ]
 
 
 def _duplicates(
-    gone: Sequence[dict[str, Any]],
-    pairs: Sequence[dedup.Pair],
-    records: dict[str, dict[str, Any]],
-    candidates: int,
+    gone: pl.DataFrame, pairs: Sequence[dedup.Pair], records: pl.DataFrame, candidates: int
 ) -> Duplicates:
-    """Everything that is removed; `records` by id are those that the pairs are of."""
+    """Everything that is removed; `records` are those that the pairs are of."""
     removed = [
-        Removed(
-            row["id"],
-            row["reason"],
-            row["survivor"],
-            1.0 if row["reason"] == dedup.EXACT else None,
-        )
-        for row in gone
+        Removed(identity, reason, survivor, 1.0 if reason == dedup.EXACT else None)
+        for identity, reason, survivor in gone.select("id", "reason", "survivor").iter_rows()
     ]
     near = dedup.near_duplicates(pairs)
-    rows = [*gone, *(records[record.id] for record in near)]
-    filtered = [row for row in gone if row["reason"].startswith(dedup.FILTERED)]
-    forgotten = [row for row in gone if row["reason"] == dedup.FORGOTTEN]
-    every = Counter(row["source"] for row in rows)
-    by_filter = Counter(row["source"] for row in filtered)
-    by_tombstone = Counter(row["source"] for row in forgotten)
+    also = records.filter(pl.col("id").is_in([record.id for record in near]))
+    filtered = gone.filter(pl.col("reason").str.starts_with(dedup.FILTERED))
+    forgotten = gone.filter(pl.col("reason") == dedup.FORGOTTEN)
+    every = _by_source(gone) + _by_source(also)
+    by_filter, by_tombstone = _by_source(filtered), _by_source(forgotten)
     return Duplicates(
-        np.sort(np.array([row["place"] for row in rows], np.int64)),
+        np.sort(np.concatenate([gone["place"].to_numpy(), also["place"].to_numpy()])),
         sorted(
             [*removed, *near],
             key=lambda record: (record.id, record.reason, record.survivor or ""),
@@ -174,3 +186,7 @@ def _duplicates(
         by_tombstone,
         candidates,
     )
+
+
+def _by_source(records: pl.DataFrame) -> Counter[str]:
+    return Counter(dict(records["source"].value_counts().iter_rows()))

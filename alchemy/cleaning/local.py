@@ -97,8 +97,9 @@ class LocalEngine:
         units = set((places >> PLACE_BITS).tolist()) if len(places) else set()
         wanted = (part for part in reading.parts() if part[0] in units)
         found: dict[int, str] = {}
+        ordered = np.sort(places)
         for table in batches.tables(self._job, "read", ["document"], wanted):
-            table = table.filter(pa.array(np.isin(table["place"].to_numpy(), places)))
+            table = table.filter(pa.array(batches.among(table["place"].to_numpy(), ordered)))
             found.update(
                 zip(table["place"].to_pylist(), table["document"].to_pylist(), strict=True)
             )

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 
+from alchemy.cleaning.batches import among
 from alchemy.cleaning.boilerplate import BoilerplateLine, Counts, common, sample
 from alchemy.cleaning.parts import read_table
 from alchemy.cleaning.plan import Boilerplate, Reading
@@ -35,7 +36,7 @@ def boilerplate_of(
     for unit, key in reading.parts():
         table = read_table(lake, f"{key}.signed.parquet", ["ordinal", "source", "lines"])
         places = table["ordinal"].to_numpy() + (unit << PLACE_BITS)
-        kept = ~np.isin(places, removed)
+        kept = ~among(places, removed)
         sources = np.array(table["source"].to_pylist(), dtype=object)
         column = table["lines"].combine_chunks()
         lengths = column.value_lengths().to_numpy()
@@ -71,7 +72,7 @@ def _report(
             break
         signed = read_table(lake, f"{key}.signed.parquet", ["ordinal", "source", "lines"])
         places = signed["ordinal"].to_numpy() + (unit << PLACE_BITS)
-        kept = ~np.isin(places, removed)
+        kept = ~among(places, removed)
         read: list[str] = []
         for row, (source, digests) in enumerate(
             zip(signed["source"].to_pylist(), signed["lines"].to_pylist(), strict=True)
