@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ PASSAGE_TOKENS = 160
 READ_TOKENS = 512
 """The positions the model has: a part that is cut off could not be quoted."""
 _BATCH_TOKENS = 2048  # as in `embedded`
+_STEP = 16
+"""Texts are padded to a multiple of this, which only their own length decides: rounded to bfloat16,
+states would otherwise depend on the longest text beside them, and with them the order of passages.
+"""
 
 
 @dataclass(frozen=True)
@@ -172,25 +177,28 @@ def states_of(hidden: torch.Tensor) -> States:
 
 
 def batches(tokens: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Row numbers of texts of like length, longest first."""
+    """Row numbers of texts that are padded to one length, longest first."""
     order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-    start = 0
-    while start < len(order):
-        fitting = max(1, _BATCH_TOKENS // len(tokens[order[start]]))
-        rows = order[start : start + min(size, fitting)]
-        start += len(rows)
-        yield rows
+    for length, group in groupby(order, key=lambda row: _padded_length(len(tokens[row]))):
+        rows = list(group)
+        most = max(1, min(size, _BATCH_TOKENS // length))
+        for start in range(0, len(rows), most):
+            yield rows[start : start + most]
 
 
 def padded(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """int64[rows, longest] ids and mask."""
-    longest = max(map(len, tokens))
-    ids = torch.zeros((len(tokens), longest), dtype=torch.long)
+    """int64[rows, length] ids and mask; the length is that of the longest, rounded up."""
+    length = _padded_length(max(map(len, tokens)))
+    ids = torch.zeros((len(tokens), length), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, own in enumerate(tokens):
         ids[row, : len(own)] = torch.tensor(own)
         mask[row, : len(own)] = 1
     return ids, mask
+
+
+def _padded_length(own: int) -> int:
+    return -(-own // _STEP) * _STEP
 
 
 def logit(head: Head, question: States, passage: States) -> torch.Tensor:

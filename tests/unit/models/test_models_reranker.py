@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from alchemy.config import ReaderSettings, RerankerSettings
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.model_settings import Dtype
 from alchemy.models.registry import load_reranker
 from alchemy.models.reranker import HEAD_FILE, SHIPPED, EmbeddedReranker
 
@@ -34,12 +35,15 @@ def test_what_answers_scores_above_what_does_not(reranker: EmbeddedReranker) -> 
     assert scores.argmax() == 0
 
 
-def test_a_score_does_not_depend_on_the_pairs_beside_it(reranker: EmbeddedReranker) -> None:
-    pairs = [(QUESTION, passage) for passage in PASSAGES]
-    pairs += [("cats", PASSAGES[1]), (QUESTION, " ".join(PASSAGES * 9))]
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_score_does_not_depend_on_the_pairs_beside_it(dtype: Dtype) -> None:
+    reranker = EmbeddedReranker(ReaderSettings(dtype=dtype))
+    words = " ".join(PASSAGES * 9).split()
+    pairs = [(QUESTION, " ".join(words[:count])) for count in range(5, len(words), 7)]
+    pairs += [("cats", PASSAGES[1]), ("", PASSAGES[0])]
     together = reranker.score(pairs)
     alone = np.concatenate([reranker.score([pair]) for pair in pairs])
-    np.testing.assert_allclose(together, alone, atol=1e-3)
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
 
 
 def test_nothing_and_empty_texts_have_scores(reranker: EmbeddedReranker) -> None:
