@@ -209,7 +209,9 @@ def summary(scores: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
     ndcg = {mode: values["ndcg@10"] for mode, values in scores.items()}
     against: dict[str, dict[str, Any]] = {}
     for mode, values in ndcg.items():
-        others = [name for name in ("bm25", "dense", mode.removesuffix("+lora")) if name in ndcg]
+        plain = mode.removesuffix("+lora")
+        before = mode.replace("rerank", "hybrid")
+        others = [name for name in ("bm25", "dense", plain, before) if name in ndcg]
         against[mode] = {
             name: interval(values - ndcg[name], seed)
             for name in dict.fromkeys(others)

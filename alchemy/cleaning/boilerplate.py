@@ -101,13 +101,18 @@ def count(documents: Iterable[Document], settings: BoilerplateSettings) -> Count
     return counts
 
 
+def limit(documents: int, settings: BoilerplateSettings) -> float:
+    """In how many of a source's documents a line must stand to be boilerplate."""
+    return max(settings.min_documents, settings.min_share * documents)
+
+
 def common(counts: Counts, settings: BoilerplateSettings) -> dict[str, frozenset[int]]:
     """Source → digests that reach both limits; empty when the settings turn this off."""
     if not settings.enabled:
         return {}
     found: dict[str, frozenset[int]] = {}
     for source, lines in counts.lines.items():
-        least = max(settings.min_documents, settings.min_share * counts.documents[source])
+        least = limit(counts.documents[source], settings)
         if reached := frozenset(line for line, documents in lines.items() if documents >= least):
             found[source] = reached
     return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 
 from alchemy.cleaning.batches import among
-from alchemy.cleaning.boilerplate import BoilerplateLine, Counts, common, sample
+from alchemy.cleaning.boilerplate import BoilerplateLine, Counts, common, limit, sample
 from alchemy.cleaning.parts import read_table
 from alchemy.cleaning.plan import Boilerplate, Reading
 from alchemy.cleaning.reading import PLACE_BITS
@@ -17,6 +18,9 @@ from alchemy.protocols import Lake
 from alchemy.types import Document
 
 BOILERPLATE = "boilerplate.jsonl"
+_SLOTS = 1 << 20
+"""Counters of one source, 8 MB: with the usual limit of 5 % they tell lines apart up to some
+hundred million of them; beyond, more lines are counted exactly than need to be."""
 
 
 def boilerplate_of(
@@ -24,15 +28,36 @@ def boilerplate_of(
 ) -> tuple[Boilerplate, list[BoilerplateLine]]:
     """Lines to leave out of the documents that stay, and the report about them.
 
-    Memory: 16 bytes for each candidate line of each document.
+    Lines are counted in slots that several share, then exactly where a slot reached the limits: the
+    memory does not grow with the corpus.
 
     Args:
         removed: places that do not stay, int64, sorted.
     """
     if not settings.boilerplate.enabled:
         return {}, []
-    documents: Counter[str] = Counter()
-    lines: dict[str, list[np.ndarray]] = {}
+    counts = Counts(Counter())
+    slots: dict[str, np.ndarray] = {}
+    for source, documents, lines in _kept(lake, reading, removed):
+        counts.documents[source] += documents
+        own = slots.setdefault(source, np.zeros(_SLOTS, np.int64))
+        np.add.at(own, lines % _SLOTS, 1)
+    reached = {
+        source: own >= limit(counts.documents[source], settings.boilerplate)
+        for source, own in slots.items()
+    }
+    if any(slot.any() for slot in reached.values()):
+        for source, _, lines in _kept(lake, reading, removed):
+            often = lines[reached[source][lines % _SLOTS]].tolist()
+            counts.lines.setdefault(source, Counter()).update(often)
+    found = common(counts, settings.boilerplate)
+    return found, _report(lake, reading, removed, found, counts, settings)
+
+
+def _kept(
+    lake: Lake, reading: Reading, removed: np.ndarray
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Source, documents that stay, and digests of their candidate lines (uint64), by part."""
     for unit, key in reading.parts():
         table = read_table(lake, f"{key}.signed.parquet", ["ordinal", "source", "lines"])
         places = table["ordinal"].to_numpy() + (unit << PLACE_BITS)
@@ -43,17 +68,7 @@ def boilerplate_of(
         owners, values = np.repeat(np.arange(len(lengths)), lengths), column.flatten().to_numpy()
         for source in dict.fromkeys(sources):
             rows = kept & (sources == source)
-            documents[source] += int(rows.sum())
-            lines.setdefault(source, []).append(values[rows[owners]])
-    counts = Counts(documents)
-    least = settings.boilerplate.min_documents
-    for source, parts in lines.items():
-        digests, times = np.unique(np.concatenate(parts).view(np.uint64), return_counts=True)
-        often = times >= least
-        pairs = zip(digests[often].tolist(), times[often].tolist(), strict=True)
-        counts.lines[source] = Counter(dict(pairs))
-    found = common(counts, settings.boilerplate)
-    return found, _report(lake, reading, removed, found, counts, settings)
+            yield source, int(rows.sum()), values[rows[owners]].view(np.uint64)
 
 
 def _report(
