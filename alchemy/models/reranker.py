@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "reranker_weights"
 """Adapter and head in the wheel; made by `scripts/train_reranker.py`."""
 HEAD_FILE = "head.safetensors"
+_BLOCK = 256
+"""Passages whose states are in memory at once: up to 0.5 MB each."""
 
 
 class EmbeddedReranker:
@@ -56,14 +58,23 @@ class EmbeddedReranker:
         return self._digest
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """See `protocols.Reranker`; each distinct text is encoded once."""
+        """See `protocols.Reranker`; each distinct text is encoded once, so many at a time."""
         asked = list(dict.fromkeys(question for question, _ in pairs))
-        given = list(dict.fromkeys(passage for _, passage in pairs))
         questions = dict(zip(asked, self._encoder.encode(asked, QUESTION_TOKENS), strict=True))
-        passages = dict(zip(given, self._encoder.encode(given, PASSAGE_TOKENS), strict=True))
-        with torch.inference_mode():
-            scores = [float(logit(self._head, questions[q], passages[p])) for q, p in pairs]
-        return np.array(scores, dtype=np.float32)
+        wanted: dict[str, list[int]] = {}
+        for place, (_, passage) in enumerate(pairs):
+            wanted.setdefault(passage, []).append(place)
+        scores = np.zeros(len(pairs), dtype=np.float32)
+        given = list(wanted)
+        for start in range(0, len(given), _BLOCK):
+            block = given[start : start + _BLOCK]
+            encoded = self._encoder.encode(block, PASSAGE_TOKENS)
+            with torch.inference_mode():
+                for passage, states in zip(block, encoded, strict=True):
+                    for place in wanted[passage]:
+                        question = questions[pairs[place][0]]
+                        scores[place] = float(logit(self._head, question, states))
+        return scores
 
     def read(
         self, question: str, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]
