@@ -2,9 +2,8 @@
 
 Late interaction on MiniLM (`alchemy.models.interaction`): LoRA on the upper layers and a small head.
 Questions are taken out of real documents, wrong passages are what the product's own hybrid search
-finds beside the right one (`reranker_data.py`). A held-out project decides what is kept: the model
-with the adapter, or with the head alone; it also calibrates the log-odds and says what weight they
-deserve beside the score of the search. Another held-out project is then measured once.
+finds beside the right one (`reranker_data.py`). A held-out project calibrates the log-odds and says
+what weight they deserve beside the score of the search; another is then measured with that weight.
 
 Writes the weights and `training.json` with all figures. Seeded; the same machine gives the same.
 """
