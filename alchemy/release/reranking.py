@@ -85,7 +85,8 @@ def of_release(
         raise AlchemyError(
             ErrorCode.CONFLICT,
             f"release {release.id} uses the {role} {wanted[:12]}, here it is {mine}",
-            f"Set the section {role} back, or run `data-alchemy full-cycle` for a new release.",
+            f"Set the section {role} back (its dtype counts: auto differs between machines), or run "
+            "`data-alchemy full-cycle` for a new release.",
         )
     return model
 
