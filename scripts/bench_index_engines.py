@@ -197,7 +197,8 @@ class Bm25s:
         tokens = self._bm25s.tokenize(text, stemmer=self._stemmer, show_progress=False)
         mask = self._rare if rare else None
         rows, _ = self._index.retrieve(tokens, k=TOP, show_progress=False, weight_mask=mask)
-        return rows[0].tolist()
+        # masked rows score 0 and fill up a short result
+        return [row for row in rows[0].tolist() if mask is None or mask[row]]
 
     def nearest(self, vector: np.ndarray, rare: bool) -> None:
         return None
