@@ -24,6 +24,7 @@ from alchemy.model_settings import (
     ModelSettings,
     ReaderSettings,
     RerankerSettings,
+    ScorerSettings,
     SmallLlamaSettings,
 )
 from alchemy.settings import (
@@ -73,6 +74,7 @@ __all__ = [
     "RedisSettings",
     "RerankerSettings",
     "RetrievalSettings",
+    "ScorerSettings",
     "ServingSettings",
     "Settings",
     "SmallLlamaSettings",

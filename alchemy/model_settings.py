@@ -101,25 +101,30 @@ class CausalModelSettings(ModelSettings):
         return self
 
 
-class ReaderSettings(Section):
+class ScorerSettings(Section):
+    """Where and how a model that scores texts computes."""
+
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    batch_size: int = Field(default=32, ge=1)
+
+
+class ReaderSettings(ScorerSettings):
     """What reads sentences in their passages; `embedded` is shipped with the package.
 
     A release uses it only where its evaluation finds the answers better with it.
     """
 
     provider: Literal["none", "embedded"] = "embedded"
-    device: str = "auto"
-    dtype: Dtype = "auto"
-    batch_size: int = Field(default=32, ge=1)
 
 
-class RerankerSettings(ReaderSettings):
+class RerankerSettings(ScorerSettings):
     """What scores the best passages again; `huggingface`: a cross-encoder by path or hub id.
 
     A release uses it only where its evaluation finds more with it.
     """
 
-    provider: Literal["none", "embedded", "huggingface"] = "embedded"  # pyright: ignore[reportIncompatibleVariableOverride]
+    provider: Literal["none", "embedded", "huggingface"] = "embedded"
     model_id: str = ""
     model_path: str = ""
     revision: str = ""

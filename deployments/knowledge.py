@@ -6,8 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,36 +13,18 @@ from ray import serve
 from ray.util.metrics import Histogram
 
 from alchemy import logs
-from alchemy.cleaning import pii
 from alchemy.config import Settings
-from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.erasure import Hider, tenants
-from alchemy.knowledge.search import Query, search
-from alchemy.knowledge.snapshot import Snapshot
-from alchemy.knowledge.warmup import warm_up
-from alchemy.models.embedders import EmbedderPool
-from alchemy.models.outgoing import service_embedder
-from alchemy.models.registry import load_reader, load_reranker
-from alchemy.protocols import Embedder, Reader, Reranker
-from alchemy.release import reading, reranking
+from alchemy.knowledge.search import Query
+from alchemy.protocols import Embedder
 from alchemy.release.cache import ReleaseCache
-from alchemy.release.retrieval import EncodeQueries, query_encoder
+from alchemy.release.parts import KnowledgePart, KnowledgeParts
+from alchemy.release.retrieval import EncodeQueries
 from alchemy.serving.embedding import embed_requests, encode_asked
 from alchemy.stores import open_lake
-from alchemy.types import Filters, Mode, Passage, Principal, Release
+from alchemy.types import Filters, Mode, Passage, Principal
 from deployments.forgetting import TombstoneFollower
 from deployments.metrics import batch_size_histogram, refused_counter
-
-
-@dataclass(frozen=True)
-class Part:
-    """A release's index, the model of its vectors, what encodes questions, what ranks again."""
-
-    snapshot: Snapshot
-    embedder: Embedder
-    encode: EncodeQueries
-    reranker: Reranker | None
-    reader: Reader | None
 
 
 @serve.deployment
@@ -54,13 +34,7 @@ class Knowledge:
     # Serve awaits it: a replica is ready when the live release's index is open
     async def __init__(self, settings: Settings) -> None:  # pyright: ignore[reportGeneralTypeIssues]
         logs.configure()
-        self._settings = settings
-        self._embedders = EmbedderPool(
-            settings.model_b, partial(service_embedder, redact=pii.redact_together)
-        )
-        # one for all releases, loaded with the first that uses it
-        self._reranker = cache(partial(load_reranker, settings.reranker))
-        self._reader = cache(partial(load_reader, settings.reader))
+        self._parts = KnowledgeParts(settings)
         self._batch_sizes = batch_size_histogram()
         self._step_seconds = Histogram(
             "alchemy_step_seconds",
@@ -78,26 +52,13 @@ class Knowledge:
         self._tombstones = TombstoneFollower(lake)
         await self._tombstones.start()
         self._releases = ReleaseCache(
-            lake, self._open, part="knowledge", refused=refused_counter("knowledge")
+            lake, self._parts.open, part="knowledge", refused=refused_counter("knowledge")
         )
         await self._releases.start()
         # until there is a release, this is what `embed` answers with; nobody else holds it
         self._before_release: Embedder | None = None
         if self._releases.live is None:
-            self._before_release = await asyncio.to_thread(self._embedders.own)
-
-    def _open(self, release: Release) -> Part:
-        cache = self._settings.state_dir / "cache"
-        lake = open_lake(self._settings.lake)
-        snapshot = Snapshot.fetch(lake, release.index, release.index_sha256, cache / "index")
-        digest, meta = snapshot.embedder_digest, snapshot.manifest.meta
-        embedder = self._embedders.get(digest, meta)
-        model = self._embedders.settings(digest, meta)
-        encode = query_encoder(lake, release, model, embedder, cache / "adapters")
-        reranker = reranking.of_release(release, self._reranker)
-        warm_up(snapshot, encode, self._settings.retrieval, reranker)
-        reader = reranking.of_release(release, self._reader, reading.ROLE)
-        return Part(snapshot, embedder, encode, reranker, reader)
+            self._before_release = await asyncio.to_thread(self._parts.embedders.own)
 
     async def prepare(self, release: str) -> None:
         """Load, verify and warm up the index of a release, and load its embedding model.
@@ -129,8 +90,7 @@ class Knowledge:
             vector = await self._query_batch((part.encode, question))
             query = Query(question, vector, principal, top_k, filters, mode)
             # not batched: every query has its own rights, and a full-text search does not share
-            find = partial(search, part.snapshot, [query], self._settings.retrieval, part.reranker)
-            return (await asyncio.to_thread(find))[0]
+            return await asyncio.to_thread(part.search, query)
 
     async def read(
         self, question: str, texts: list[str], spans: list[list[tuple[int, int]]], release: str
@@ -141,8 +101,6 @@ class Knowledge:
             AlchemyError: as `search`; INPUT_INVALID for a release without a reader.
         """
         part = await self._part(release)
-        if part.reader is None:
-            raise AlchemyError(ErrorCode.INPUT_INVALID, f"release {release} has no reader")
         async with self._timed("read"):
             return await asyncio.to_thread(part.reader.read, question, texts, spans)
 
@@ -155,7 +113,7 @@ class Knowledge:
         part = await self._part(release)
         return await asyncio.to_thread(tenants, part.snapshot, document_ids)
 
-    async def _part(self, release: str) -> Part:
+    async def _part(self, release: str) -> KnowledgePart:
         """The index of a release, without what is forgotten."""
         part = await self._releases.get(release)
         forgotten = self._tombstones.now()
@@ -173,7 +131,7 @@ class Knowledge:
         live = self._releases.live
         wanted = release or (live.id if live is not None else None)
         if wanted is None:
-            embedder = self._before_release or await asyncio.to_thread(self._embedders.own)
+            embedder = self._before_release or await asyncio.to_thread(self._parts.embedders.own)
         else:
             embedder = (await self._releases.get(wanted)).embedder
             self._before_release = None

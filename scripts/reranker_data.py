@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval_retrieval import Evaluation
-from retrieval_sets import TENANT, Question, RetrievalSet
+from retrieval_sets import TENANT, Question, RetrievalSet, made_document
 
-from alchemy.cleaning.reading import clean
 from alchemy.finalist.sentences import units
 from alchemy.finalist.terms import content_words
 from alchemy.knowledge.search import Query, search
@@ -95,7 +94,7 @@ def set_of(data: Path, name: str, limit: int) -> RetrievalSet:
             continue
         title, text, asked_text = (title, text, question) if question else asked
         identity = f"{name}:{len(documents)}"
-        documents.append(_document(identity, title, text))
+        documents.append(made_document(identity, text, title))
         questions.append(Question(identity, asked_text, frozenset({identity})))
         if len(documents) == limit:
             break
@@ -152,17 +151,3 @@ def _records(data: Path, name: str) -> Iterator[tuple[str, str, str]]:
             for row in csv.DictReader(file):
                 if len(row["description"] or "") > 100:
                     yield row["title"], row["description"], ""
-
-
-def _document(identity: str, title: str, text: str) -> Document:
-    return clean(
-        Document(
-            id=identity,
-            source="documents",
-            title=title,
-            text=text,
-            uri=identity,
-            tenant=TENANT,
-            acl=(PUBLIC_GROUP,),
-        )
-    )[0]

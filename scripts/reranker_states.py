@@ -24,6 +24,7 @@ from alchemy.models.interaction import (
     padded,
 )
 from alchemy.models.weights import ADAPTER_CONFIG
+from alchemy.training.optimizing import pick_precision
 
 _TARGETS = ("query", "key", "value", "dense")
 _OUT_OF_REACH = -1e4
@@ -45,6 +46,7 @@ class Upper:
 
     def __init__(self, encoder: Encoder, below: int, r: int, alpha: int, base: str) -> None:
         self._encoder = encoder
+        self._precision = pick_precision("auto", encoder.device)
         self._below = below
         layers = len(encoder.model.encoder.layer)
         config = LoraConfig(
@@ -63,7 +65,7 @@ class Upper:
         """float16[tokens, dim] of each text, special tokens included."""
         tokens = self._encoder.tokenize(texts, max_tokens)
         found: dict[int, torch.Tensor] = {}
-        with self._layers(0, self._below), torch.inference_mode(), _fast():
+        with self._layers(0, self._below), torch.inference_mode(), self._precision.autocast():
             for rows in batches(tokens, 64):
                 ids, mask = padded([tokens[row] for row in rows])
                 hidden = self._bert(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -90,7 +92,7 @@ class Upper:
         for row, own in enumerate(states):
             given[row, : len(own)] = own
             mask[row, : len(own)] = 1
-        with _fast():
+        with self._precision.autocast():
             found = self._bert(inputs_embeds=given, attention_mask=mask).last_hidden_state
         return found.float(), mask.bool()
 
@@ -136,10 +138,6 @@ def question_states(upper: Upper, texts: Sequence[str]) -> list[torch.Tensor]:
 def passage_states(upper: Upper, texts: Sequence[str]) -> list[torch.Tensor]:
     """Lower states of passages."""
     return upper.lower(texts, PASSAGE_TOKENS)
-
-
-def _fast() -> Any:
-    return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 def _mean(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

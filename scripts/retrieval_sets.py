@@ -90,7 +90,7 @@ def squad(data: Path) -> RetrievalSet:
             for entry in paragraph["qas"]
             if not entry["is_impossible"]
         ]
-    documents = [_document(place, text) for text, place in places.items()]
+    documents = [made_document(place, text) for text, place in places.items()]
     return RetrievalSet("squad", "squad", tuple(documents), tuple(questions))
 
 
@@ -177,7 +177,7 @@ def _judged(
     judgements: Mapping[str, set[str]],
 ) -> RetrievalSet:
     places = {passage: f"documents:p{number}" for number, passage in enumerate(passages)}
-    documents = [_document(places[passage], text) for passage, text in passages.items()]
+    documents = [made_document(places[passage], text) for passage, text in passages.items()]
     questions = [
         Question(task, asked[task], frozenset(places[passage] for passage in relevant))
         for task, relevant in judgements.items()
@@ -199,12 +199,13 @@ def _judgements(data: Path, name: str) -> dict[str, set[str]]:
     return found
 
 
-def _document(identity: str, text: str) -> Document:
+def made_document(identity: str, text: str, title: str = "") -> Document:
+    """A public document that went the product's way of cleaning."""
     return clean(
         Document(
             id=identity,
             source="documents",
-            title="",
+            title=title,
             text=text,
             uri=identity,
             tenant=TENANT,

@@ -37,6 +37,7 @@ from alchemy.models.weights import weights_digest
 from alchemy.training.optimizing import rate_at
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+LICENCES = "github.com/awsm-research/gpt2sp (MIT), github.com/ast-fri/EnterpriseBench (MIT)"
 DEPTH = 20
 """Passages that are scored again, as `retrieval.rerank_candidates`."""
 WEIGHTS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -187,7 +188,7 @@ def main() -> None:
     torch.set_num_threads(2)
     settings = Settings(model_b=ModelSettings(), reranker=RerankerSettings(provider="none"))
     given: list[Example] = []
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"data": LICENCES}
     with tempfile.TemporaryDirectory(prefix="alchemy-reranker-") as scratch:
         cache = options.cache or Path(scratch) / "cache"
         evaluation = Evaluation(settings, cache, Path(scratch))

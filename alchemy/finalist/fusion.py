@@ -122,7 +122,7 @@ class Fusion:
     async def evidence(
         self, question: str, passages: Sequence[Passage], draft: Draft | None
     ) -> Evidence | None:
-        """The candidate sentences with their vectors, in one call to the embedder, one to the reader; None: nothing."""
+        """The candidate sentences, scored in one call to the embedder and one to the reader; or None."""
         weighed, found = candidates(question, passages)
         if not found:
             return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,39 @@ def pooled_vectors(model: Any, batch: Any) -> torch.Tensor:
     return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
 
 
+@dataclass(frozen=True)
+class MiniLM:
+    """The loaded transformer with its tokenizer, on a device and in a number format."""
+
+    tokenizer: Any
+    model: Any
+    device: str
+    dtype: torch.dtype
+
+
+def load_minilm(device: str, dtype: str, adapter: Path | None = None) -> MiniLM:
+    """The embedded model; bfloat16 by default where the device computes in it.
+
+    Args:
+        adapter: directory of a PEFT adapter; its weights are added in float32, at no later cost.
+
+    Raises:
+        AlchemyError: DEPENDENCY_MISSING, or CONFIG_INVALID for a device that is not there.
+    """
+    directory = minilm_directory()
+    device = pick_device(device)
+    native = "bfloat16" if fast_bfloat16(device) else "float32"
+    number = pick_dtype(dtype, device, cpu_default=native)
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    model: Any = AutoModel.from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
+        model = model.merge_and_unload()
+    return MiniLM(tokenizer, model.to(device, number).eval(), device, number)
+
+
 class EmbeddedEmbedder:
     """See `protocols.Embedder`. Thread-safe.
 
@@ -57,23 +91,15 @@ class EmbeddedEmbedder:
     """
 
     def __init__(self, settings: ModelSettings, adapter: Path | None = None) -> None:
-        directory = minilm_directory()
-        self._device = pick_device(settings.device)
-        native = "bfloat16" if fast_bfloat16(self._device) else "float32"
-        self._dtype = pick_dtype(settings.dtype, self._device, cpu_default=native)
+        loaded = load_minilm(settings.device, settings.dtype, adapter)
+        self._device, self._model = loaded.device, loaded.model
+        self._tokenizer = loaded.tokenizer
         self._batch_size = settings.batch_size
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        model: Any = AutoModel.from_pretrained(
-            directory, local_files_only=True, dtype=torch.float32
-        )
-        if adapter is not None:
-            model = _with_adapter(model, adapter)
-        self._model: Any = model.to(self._device, self._dtype).eval()
         self._max_tokens = min(
             settings.max_length or _MAX_TOKENS, self._model.config.max_position_embeddings
         )
         self._tokenizing = threading.Lock()  # each call changes the tokenizer's truncation
-        base = text_digest(weights_digest(directory), str(self._dtype))
+        base = text_digest(weights_digest(minilm_directory()), str(loaded.dtype))
         self._digest = text_digest(base, weights_digest(adapter)) if adapter is not None else base
 
     @property
@@ -120,10 +146,3 @@ class EmbeddedEmbedder:
         with self._tokenizing:
             encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
-
-
-def _with_adapter(model: Any, adapter: Path) -> Any:
-    """The model with the adapter's weights added in float32: no cost per query."""
-    from peft import PeftModel
-
-    return PeftModel.from_pretrained(model, str(adapter), local_files_only=True).merge_and_unload()

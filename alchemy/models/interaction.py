@@ -13,16 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModel, AutoTokenizer
 
-from alchemy.models.devices import fast_bfloat16, pick_device, pick_dtype
-from alchemy.models.embedded import minilm_directory
+from alchemy.models.embedded import load_minilm
 
 if TYPE_CHECKING:
-    from alchemy.config import ReaderSettings
+    from alchemy.config import ScorerSettings
 
 QUESTION_TOKENS = 64
 PASSAGE_TOKENS = 160
@@ -100,23 +98,11 @@ class Encoder:
         adapter: directory of a PEFT adapter of the model; None: the model as it is.
     """
 
-    def __init__(self, settings: ReaderSettings, adapter: Path | None = None) -> None:
-        directory = minilm_directory()
-        self.device = pick_device(settings.device)
-        native = "bfloat16" if fast_bfloat16(self.device) else "float32"
-        dtype = pick_dtype(settings.dtype, self.device, cpu_default=native)
-        self.dtype = str(dtype)
+    def __init__(self, settings: ScorerSettings, adapter: Path | None = None) -> None:
+        loaded = load_minilm(settings.device, settings.dtype, adapter)
+        self.device, self.dtype, self.model = loaded.device, str(loaded.dtype), loaded.model
+        self._tokenizer = loaded.tokenizer
         self._batch_size = settings.batch_size
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        model: Any = AutoModel.from_pretrained(
-            directory, local_files_only=True, dtype=torch.float32
-        )
-        if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
-            model = model.merge_and_unload()
-        self.model: Any = model.to(self.device, dtype).eval()
         self.dim = int(self.model.config.hidden_size)
         self._tokenizing = threading.Lock()  # each call changes the tokenizer's truncation
 

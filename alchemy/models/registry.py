@@ -91,10 +91,10 @@ def load_reader(settings: ReaderSettings) -> Reader | None:
 
 @lru_cache(maxsize=1)  # reranker and reader are one model, and a process needs it once
 def _interaction(device: str, dtype: Dtype, batch_size: int) -> EmbeddedReranker:
-    from alchemy.config import ReaderSettings
+    from alchemy.config import ScorerSettings
     from alchemy.models.reranker import EmbeddedReranker
 
-    return EmbeddedReranker(ReaderSettings(device=device, dtype=dtype, batch_size=batch_size))
+    return EmbeddedReranker(ScorerSettings(device=device, dtype=dtype, batch_size=batch_size))
 
 
 def base_model_key(settings: CausalModelSettings) -> str:

@@ -27,7 +27,7 @@ from alchemy.models.weights import model_directory, weights_digest
 from alchemy.types import text_digest
 
 if TYPE_CHECKING:
-    from alchemy.config import ReaderSettings, RerankerSettings
+    from alchemy.config import RerankerSettings, ScorerSettings
 
 SHIPPED = Path(__file__).parent / "reranker_weights"
 """Adapter and head in the wheel; made by `scripts/train_reranker.py`."""
@@ -46,7 +46,7 @@ class EmbeddedReranker:
         AlchemyError: CORRUPT for damaged weights, CONFIG_INVALID for a device that is not there.
     """
 
-    def __init__(self, settings: ReaderSettings, directory: Path = SHIPPED) -> None:
+    def __init__(self, settings: ScorerSettings, directory: Path = SHIPPED) -> None:
         self._encoder = Encoder(settings, directory)
         self._head = read_head(directory / HEAD_FILE, self._encoder.dim)
         base = weights_digest(minilm_directory())

@@ -76,7 +76,7 @@ def validate_table(
     *,
     baseline: Baseline | None = None,
     contract: Contract | None = None,
-    report_written: Callable[[], object] = lambda: None,
+    report_written: Callable[[], None] = lambda: None,
 ) -> None:
     """Validator: PROFILE and TABLE → REPORT and PAGE, then SCHEMA_BROKEN or DRIFT_STOP if it must.
 
@@ -179,16 +179,18 @@ def validate_step(context: StageContext, baseline: Baseline | None = None) -> Re
     contract = None
     if context.lake.exists(CONTRACT_KEY):
         contract = parse_contract(context.lake.read(CONTRACT_KEY), CONTRACT_KEY)
+
+    def upload() -> None:
+        for name in (REPORT, PAGE):
+            context.lake.upload(f"{_prefix(context)}/{name}", space / name)
+
     validate_table(
         space,
         context.settings.quant,
         f"metrics of run {context.run_id}",
         baseline=baseline,
         contract=contract,
-        report_written=lambda: [
-            context.lake.upload(f"{_prefix(context)}/{name}", space / name)
-            for name in (REPORT, PAGE)
-        ],
+        report_written=upload,
     )
     verdict = _read_json(space / REPORT)["validation"]["verdict"]
     context.progress("quant.validated", {"verdict": verdict})

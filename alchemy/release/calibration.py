@@ -1,4 +1,4 @@
-"""Fitting a release's numbers on the calibration half: confidence, threshold, draft weight."""
+"""Fitting a release's numbers on the calibration half: confidence, threshold, weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ structure and people ask more freely, so a feature those do not need keeps some 
 _LEAST_SCALE = 0.1
 """Features run from 0 to 1: a spread below this is chance, not a unit to measure in."""
 _MIN_GAIN = 0.005
-"""F1 below which a draft weight is not worth its influence."""
+"""F1 below which a weight is not worth its influence."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,30 @@ def fit_confidence(examples: Sequence[Example]) -> dict[str, float]:
     if len(labels) == 0 or labels.min() == labels.max():
         return {name: value for name, value in PRIOR.items() if name.startswith("conf.")}
     matrix = np.array([example.features.values() for example in examples], dtype=np.float64)
-    weights, bias = _fit_non_negative(matrix, labels)
+    prior = np.array([PRIOR[f"conf.{name}"] for name in FEATURES])
+    weights, bias = fit_logistic(matrix, labels, prior)
     fitted = {f"conf.{name}": round(float(w), 6) for name, w in zip(FEATURES, weights, strict=True)}
     return {"conf.bias": round(float(bias), 6), **fitted}
 
 
-def _fit_non_negative(matrix: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
-    """Logistic regression with weights >= 0, drawn to the prior; features standardised inside."""
+def fit_logistic(
+    matrix: np.ndarray, labels: np.ndarray, prior: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Logistic regression with weights >= 0, drawn to the prior; features standardised inside.
+
+    Args:
+        matrix: float64[n, features].
+        labels: float64[n], 0 or 1, both occurring.
+        prior: float64[features], weights.
+
+    Returns:
+        Weights float64[features], and the bias.
+    """
     from scipy.optimize import minimize
 
     mean, scale = matrix.mean(axis=0), np.maximum(matrix.std(axis=0), _LEAST_SCALE)
     x = (matrix - mean) / scale
-    prior = np.array([PRIOR[f"conf.{name}"] for name in FEATURES]) * scale
+    prior = prior * scale
     pull = _PRIOR_WEIGHT / len(x)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:

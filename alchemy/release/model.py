@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
-from alchemy.protocols import Lake
+from alchemy.protocols import Lake, Reader, Reranker
 from alchemy.stores.versions import advance_pointer, live_pointer
 from alchemy.types import Release
 
 POINTER = "releases/pointer"
+Scorer = TypeVar("Scorer", Reranker, Reader)
 _PINNED = "releases/pinned/"
 
 
@@ -28,6 +30,31 @@ def live_release(lake: Lake) -> Release | None:
     """The release the newest pointer names, or None before the first."""
     pointer = live_pointer(lake, POINTER)
     return load_release(lake, pointer[1]["release"]) if pointer else None
+
+
+def used_model(release: Release, role: str, load: Callable[[], Scorer | None]) -> Scorer | None:
+    """The model of a role (`reranker`, `reader`) that a release was made with; None for none.
+
+    Args:
+        role: key of `Release.models` and section of `models.yaml`.
+        load: gives the configured model; called only where the release uses one.
+
+    Raises:
+        AlchemyError: CONFLICT where another one is configured: scores of two models do not compare.
+    """
+    wanted = release.models.get(role)
+    if wanted is None:
+        return None
+    model = load()
+    if model is None or model.digest != wanted:
+        mine = model.digest[:12] if model else "not configured"
+        raise AlchemyError(
+            ErrorCode.CONFLICT,
+            f"release {release.id} uses the {role} {wanted[:12]}, here it is {mine}",
+            f"Set the section {role} back (its dtype counts: auto differs between machines), or run "
+            "`data-alchemy full-cycle` for a new release.",
+        )
+    return model
 
 
 def released(lake: Lake, limit: int) -> Iterator[Release]:

@@ -11,7 +11,7 @@ from alchemy.finalist.abstention import PRIOR
 from alchemy.finalist.evidence import Evidence, choose
 from alchemy.finalist.fusion import Fusion
 from alchemy.protocols import Reader
-from alchemy.release.calibration import pick_weight
+from alchemy.release.calibration import fit_logistic, pick_weight
 from alchemy.release.metrics import token_f1
 from alchemy.release.report import Asked, is_correct
 
@@ -75,7 +75,7 @@ async def judge(
 
 
 def fit_reading(examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Slope and bias of a logistic model of the reader's scores; the prior without both classes.
+    """Slope and bias of a logistic model of the reader's scores; the prior where they tell nothing.
 
     Args:
         examples: for each question float32[n] scores and bool[n] whether a sentence is right.
@@ -85,15 +85,11 @@ def fit_reading(examples: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, 
         return prior
     scores = np.concatenate([values for values, _ in examples]).astype(np.float64)
     right = np.concatenate([labels for _, labels in examples])
-    if right.all() or not right.any():
-        return prior
-    from sklearn.linear_model import LogisticRegression
-
-    fitted: Any = LogisticRegression(C=100.0).fit(scores[:, None], right)
-    slope = float(fitted.coef_[0, 0])
-    if slope <= 0:  # a reader that knows nothing here
-        return prior
-    return {"reader.slope": round(slope, 4), "reader.bias": round(float(fitted.intercept_[0]), 4)}
+    if right.all() or not right.any() or scores[right].mean() <= scores[~right].mean():
+        return prior  # nothing to learn from, or a reader that knows nothing here
+    expected = np.array([prior["reader.slope"]])
+    [slope], bias = fit_logistic(scores[:, None], right.astype(np.float64), expected)
+    return {"reader.slope": round(float(slope), 4), "reader.bias": round(bias, 4)}
 
 
 def _labelled(item: Asked, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.protocols import Embedder, Reranker
 from alchemy.release import reranking
-from alchemy.release.model import live_release, load_release, publish_release
+from alchemy.release.model import live_release, load_release, publish_release, used_model
 from alchemy.release.report import RECALL_DEPTH, Asked, retrieval
 from alchemy.release.retrieval import EncodeQueries, query_encoder
 from alchemy.release.stage import release_id, release_receipt
@@ -60,7 +60,7 @@ def run(
         context.progress("refresh.unchanged", {"release": live.id})
         pointer = publish_release(context.lake, live)
         return release_receipt(context, live, pointer, {"index": index.sha256})
-    reranker = reranking.of_release(live, load_reranker)
+    reranker = used_model(live, reranking.ROLE, load_reranker)
     measured = _compare(context, embedder, reranker, live, (version, sha256))
     release = _published(context, live, version, sha256, measured)
     pointer = publish_release(context.lake, release)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,12 +11,11 @@ import numpy as np
 
 from alchemy.config import ModelSettings, RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
-from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.protocols import Embedder, Lake
-from alchemy.release.metrics import estimate
+from alchemy.release.ranking import compared, ndcgs, of_case, of_pair
 from alchemy.training.adapters import fetch_adapter
-from alchemy.types import PUBLIC_GROUP, Filters, Principal, Release
+from alchemy.types import Release
 
 if TYPE_CHECKING:
     from alchemy.release.suites import Case
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
 EncodeQueries: TypeAlias = Callable[[Sequence[str]], np.ndarray]
 """Questions → float32[n, dim], L2-normalised."""
-
-_DEPTH = 10
 
 
 @dataclass(frozen=True)
@@ -41,16 +37,6 @@ class RetrievalAdapter:
     digest: str
     encode: EncodeQueries
     held_out: Sequence[RetrievalPair]
-
-
-@dataclass(frozen=True)
-class _Probe:
-    """A query with its right documents, by a principal who may read them."""
-
-    text: str
-    relevant: frozenset[str]
-    principal: Principal
-    sources: tuple[str, ...] = ()
 
 
 def compare(
@@ -71,22 +57,17 @@ def compare(
         `{version, digest, used, suites: {pairs|questions: {without, with, difference}}}`.
     """
     suites = {
-        "pairs": [_of_pair(pair) for pair in adapter.held_out],
-        "questions": [_of_case(case) for case in cases if case.answerable],
+        "pairs": [of_pair(pair) for pair in adapter.held_out],
+        "questions": [of_case(case) for case in cases if case.answerable],
     }
     measured: dict[str, dict[str, Any]] = {}
     for name, probes in suites.items():
         texts = [probe.text for probe in probes]
         if not texts:
             continue
-        without = _ndcgs(snapshot, probes, embedder.encode(texts), settings)
-        using = _ndcgs(snapshot, probes, adapter.encode(texts), settings)
-        gains = [mine - theirs for mine, theirs in zip(using, without, strict=True)]
-        measured[name] = {
-            "without": estimate(without, seed),
-            "with": estimate(using, seed),
-            "difference": estimate(gains, seed),
-        }
+        without = ndcgs(snapshot, probes, embedder.encode(texts), settings)
+        using = ndcgs(snapshot, probes, adapter.encode(texts), settings)
+        measured[name] = compared(without, using, seed)
     gains = [suite["difference"] for suite in measured.values()]
     better = any(gain["low"] > 0 for gain in gains)
     return {
@@ -121,38 +102,3 @@ def query_encoder(
             "Roll back to an earlier release, or run the pipeline again.",
         )
     return AdaptedQueries(settings, directory).encode_queries
-
-
-def ndcg(ranked: Sequence[str], relevant: Collection[str]) -> float:
-    """nDCG@10 of distinct document ids, best first."""
-    hits = [place for place, name in enumerate(ranked[:_DEPTH], 1) if name in relevant]
-    ideal = sum(1 / math.log2(place + 1) for place in range(1, min(len(relevant), _DEPTH) + 1))
-    return sum(1 / math.log2(place + 1) for place in hits) / ideal
-
-
-def _ndcgs(
-    snapshot: Snapshot, probes: Sequence[_Probe], vectors: np.ndarray, settings: RetrievalSettings
-) -> list[float]:
-    queries = [
-        # a document's own chunks could fill the first places
-        Query(probe.text, vector, probe.principal, settings.candidates, Filters(probe.sources))
-        for probe, vector in zip(probes, vectors, strict=True)
-    ]
-    found = search(snapshot, queries, settings)
-    return [
-        ndcg(list(dict.fromkeys(p.chunk.document_id for p in passages)), probe.relevant)
-        for passages, probe in zip(found, probes, strict=True)
-    ]
-
-
-def _of_pair(pair: RetrievalPair) -> _Probe:
-    """Searched among the sources of its documents: the record it comes from is indexed as well."""
-    sources = tuple(sorted({document.partition(":")[0] for document in pair.documents}))
-    groups = tuple(dict.fromkeys((*pair.acl, PUBLIC_GROUP)))
-    principal = Principal("evaluator", pair.tenant, groups)
-    return _Probe(pair.query, frozenset(pair.documents), principal, sources)
-
-
-def _of_case(case: Case) -> _Probe:
-    assert case.gold is not None
-    return _Probe(case.question, frozenset(case.gold.document_ids), case.principal)

@@ -15,7 +15,7 @@ from alchemy.config import RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Reranker
 from alchemy.release import evaluate, refresh, reranking, stage
-from alchemy.release.model import live_release
+from alchemy.release.model import live_release, used_model
 from alchemy.settings import WeightSettings
 from alchemy.stage import write_receipt
 from alchemy.types import Release, text_digest
@@ -69,7 +69,7 @@ def test_a_reranker_that_finds_more_is_part_of_the_release(confusing: World) -> 
     assert judged["used"] is True
     assert judged["with"]["value"] > judged["without"]["value"]
     assert release.models["reranker"] == Knowing.digest
-    assert reranking.of_release(release, lambda: Knowing(1.0)) is not None
+    assert used_model(release, reranking.ROLE, lambda: Knowing(1.0)) is not None
 
 
 def test_a_reranker_that_changes_nothing_or_harms_is_left_out(world: World, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_release_without_one_never_loads_it(world: World) -> None:
     def load() -> Reranker:
         raise AssertionError("loaded for nothing")
 
-    assert reranking.of_release(release, load) is None
+    assert used_model(release, reranking.ROLE, load) is None
 
 
 @pytest.mark.parametrize("configured", [None, "other"])
@@ -99,7 +99,7 @@ def test_another_reranker_than_was_released_is_refused(
     other = Knowing(1.0)
     other.digest = "o" * 64
     with pytest.raises(AlchemyError, match="full-cycle") as refused:
-        reranking.of_release(release, lambda: other if configured else None)
+        used_model(release, reranking.ROLE, lambda: other if configured else None)
     assert refused.value.code is ErrorCode.CONFLICT
 
 

@@ -15,7 +15,8 @@ from alchemy.config import RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.release import evaluate, stage
 from alchemy.release.model import live_release
-from alchemy.release.retrieval import RetrievalAdapter, ndcg, query_encoder
+from alchemy.release.ranking import ndcg
+from alchemy.release.retrieval import RetrievalAdapter, query_encoder
 from alchemy.settings import WeightSettings
 from alchemy.stage import write_receipt
 from alchemy.stores.versions import publish_directory
