@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, cast
 
 PUBLIC_GROUP = "everyone"
 """The group every principal of a tenant belongs to."""
+_ISSUE = re.compile(r"([A-Z][A-Z0-9_]*)-\d+")
 
 
 _LINE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=vars)
@@ -357,3 +359,10 @@ def text_digest(*parts: str) -> str:
 def digest_of(files: Mapping[str, str]) -> str:
     """One digest for a set of named digests, independent of order."""
     return text_digest(*(part for key in sorted(files) for part in (key, files[key])))
+
+
+def project_of(document_id: str) -> str:
+    """`jira:XD-123` → `XD`, `confluence:OPS/page` → `OPS`; empty where the id names none."""
+    key = document_id.partition(":")[2]
+    issue = _ISSUE.fullmatch(key)
+    return issue[1] if issue else key.partition("/")[0] if "/" in key else ""

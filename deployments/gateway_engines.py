@@ -14,6 +14,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.followup import standalone
 from alchemy.logs import get_logger
 from alchemy.protocols import GenerationRequest
+from alchemy.quant.phrasing import may_compute
 from alchemy.release.cache import BROKEN
 from alchemy.serving.admission import Busy
 from alchemy.serving.ask import Engines
@@ -47,6 +48,7 @@ class HandleEngines:
             search=self.search,
             draft=self.draft,
             finalize=self.finalize,
+            compute=self.compute,
         )
 
     async def search(
@@ -60,6 +62,15 @@ class HandleEngines:
     ) -> list[Passage]:
         """See `Engines.search`."""
         call = self._knowledge.search.remote(question, principal, release, top_k, filters, mode)
+        return await reply_of(call, "knowledge")
+
+    async def compute(
+        self, question: str, principal: Principal, release: str, filters: Filters
+    ) -> tuple[Answer, list[Passage]] | None:
+        """See `Engines.compute`; asks only for questions that may want it."""
+        if not may_compute(question):
+            return None
+        call = self._knowledge.compute.remote(question, principal, release, filters)
         return await reply_of(call, "knowledge")
 
     def prepare(self, release: str, *, with_generator: bool) -> None:

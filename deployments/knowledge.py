@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from alchemy.knowledge.erasure import Hider, tenants
 from alchemy.knowledge.search import Query
 from alchemy.protocols import Embedder
 from alchemy.release.cache import ReleaseCache
+from alchemy.release.computing import Computed
 from alchemy.release.parts import KnowledgePart, KnowledgeParts
 from alchemy.release.retrieval import EncodeQueries
 from alchemy.serving.embedding import embed_requests, encode_asked
@@ -103,6 +105,21 @@ class Knowledge:
         part = await self._part(release)
         async with self._timed("read"):
             return await asyncio.to_thread(part.reader.read, question, texts, spans)
+
+    async def compute(
+        self, question: str, principal: Principal, release: str, filters: Filters
+    ) -> Computed | None:
+        """The answer to a question about many records; None for one that texts should answer.
+
+        Raises:
+            AlchemyError: as `search`.
+        """
+        part = await self._part(release)
+        async with self._timed("compute"):
+            today = datetime.now(UTC).date()
+            return await asyncio.to_thread(
+                part.computer.answer, question, principal, filters, today
+            )
 
     async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
         """Document id → tenant, of those that the release's index holds, hidden or not.

@@ -21,6 +21,7 @@ from alchemy.connectors.fields import (
     type_name,
 )
 from alchemy.connectors.jira_history import (
+    DONE,
     History,
     days_between,
     done_at,
@@ -155,8 +156,11 @@ def issue_document(
     """The document of an issue; `record` says who may read it."""
     description = rich(issue.description, "description")
     short, sections = _custom(issue.custom)
+    status = issue.extra.get("status")
+    closed = bool(status) and (issue.done or str(status).lower() in DONE)
     extra = {
         **issue.extra,
+        "state": ("closed" if closed else "open") if status else None,
         "links": None if issue.links is None else [link.to_dict() for link in issue.links],
         "parent": issue.parent and issue.parent.key,
         "subtasks": None if issue.subtasks is None else [task.key for task in issue.subtasks],

@@ -21,10 +21,14 @@ _BLOCK = 2048
 
 
 def index_version(
-    chunks_sha256: str, insights_sha256: str, embedder_digest: str, kind: Kind = "auto"
+    chunks_sha256: str,
+    insights_sha256: str,
+    embedder_digest: str,
+    kind: Kind = "auto",
+    records_sha256: str = "",
 ) -> str:
     """`ix-<12 hex>` of everything the index is made of; the same content is the same version."""
-    parts = (str(FORMAT), chunks_sha256, insights_sha256, embedder_digest, kind)
+    parts = (str(FORMAT), chunks_sha256, insights_sha256, embedder_digest, kind, records_sha256)
     return f"ix-{text_digest(*parts)[:12]}"
 
 

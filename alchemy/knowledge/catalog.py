@@ -114,6 +114,26 @@ class Catalog:
         )
         return [Span(*record) for record in found]
 
+    def spans_containing(self, part: str) -> list[Span]:
+        """Where the postings of all terms lie that contain this part."""
+        found = self._all("SELECT term, start, count FROM terms WHERE instr(term, ?) > 0", (part,))
+        return [Span(*record) for record in found]
+
+    def texts(self, rows: str) -> list[tuple[str, str, str]]:
+        """Document id, title and text of the chunks at these rows (a JSON list), in order."""
+        return self._all(
+            """SELECT document_id, title, text FROM chunks
+               WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row""",
+            (rows,),
+        )
+
+    def documents(self, access: Access) -> list[str]:
+        """Ids of the documents of which this access covers any chunk."""
+        ids = [
+            document_id for (document_id,) in self._all("SELECT id FROM documents ORDER BY first")
+        ]
+        return [ids[number] for number in np.unique(self.rows.document[access.mask])]
+
     def all_spans(self) -> list[Span]:
         """Where the postings of all terms lie, in order."""
         return [Span(*r) for r in self._all("SELECT term, start, count FROM terms ORDER BY start")]

@@ -13,9 +13,9 @@ import numpy as np
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.access import Rows, seconds
 from alchemy.knowledge.catalog import CATALOG_FILE, COLUMNS, ROWS_FILE, WORDS_FILE, Catalog
-from alchemy.knowledge.terms import document_keys, index_terms, project_of
+from alchemy.knowledge.terms import document_keys, index_terms
 from alchemy.knowledge.words import WordsBuilder
-from alchemy.types import Chunk, Insight
+from alchemy.types import Chunk, Insight, project_of
 
 _SCHEMA = """
 CREATE TABLE scopes (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL);

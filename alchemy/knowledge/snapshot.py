@@ -15,18 +15,26 @@ from alchemy.stores.versions import Manifest, fetch_directory
 FORMAT = 2
 """Layout of an index version; part of its name, so a new layout is a new version."""
 INDEX_PREFIX = "index"
+RECORDS_FILE = "records.parquet"
+"""Labels and numbers of the documents, where the run had them; read by whoever computes."""
 
 
 class Snapshot:
     """Read side of an index version. Its files never change; safe to search from several threads.
 
     Dropping the last reference frees everything; `close` does it at once.
+
+    Attributes:
+        records: `RECORDS_FILE` of this version; None for one that has none.
     """
 
-    def __init__(self, manifest: Manifest, vectors: Vectors, catalog: Catalog) -> None:
+    def __init__(
+        self, manifest: Manifest, vectors: Vectors, catalog: Catalog, records: Path | None
+    ) -> None:
         self.manifest = manifest
         self.vectors = vectors
         self.catalog = catalog
+        self.records = records
 
     @classmethod
     def open(cls, directory: Path, manifest: Manifest) -> Self:
@@ -51,7 +59,8 @@ class Snapshot:
                 f"index {manifest.version} has {vectors.count} vectors for {catalog.count} chunks",
                 "Build the index again: data-alchemy ingest.",
             )
-        return cls(manifest, vectors, catalog)
+        records = directory / RECORDS_FILE
+        return cls(manifest, vectors, catalog, records if records.exists() else None)
 
     @classmethod
     def fetch(cls, lake: Lake, version: str, sha256: str, cache: Path) -> Self:

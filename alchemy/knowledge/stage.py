@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.build import embed_chunks, index_version, write_index
 from alchemy.knowledge.embeddings import EmbeddingCache
-from alchemy.knowledge.snapshot import FORMAT, INDEX_PREFIX, Snapshot
+from alchemy.knowledge.snapshot import FORMAT, INDEX_PREFIX, RECORDS_FILE, Snapshot
 from alchemy.models.embedders import RECORDED, recorded
 from alchemy.protocols import Embedder
 from alchemy.stage import StageContext, read_jsonl
@@ -29,9 +31,17 @@ _SCHEMA = (
     "catalog.sqlite: chunks, documents, access, terms",
     "words.safetensors: postings",
     "rows.safetensors: access, source, project, date of each chunk",
+    "records.parquet: labels and numbers of each document",
 )
 LATEST = "indexed"
 """Pointers to the newest built version: what the next build takes unchanged chunks from."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    chunks: Path
+    insights: Path
+    records: Path | None
 
 
 def run(context: StageContext, embedder: Embedder) -> Receipt:
@@ -47,11 +57,14 @@ def run(context: StageContext, embedder: Embedder) -> Receipt:
     wash, quant = context.receipt_of("wash"), context.receipt_of("quant")
     chunks_path = context.fetch(f"{wash.uri}/rag_chunks.jsonl")
     insights_path = context.fetch(f"{quant.uri}/insights.jsonl")
+    records = f"{quant.uri}/{RECORDS_FILE}"
+    records_path = context.fetch(records) if records in quant.files else None
     version = index_version(
         file_digest(chunks_path),
         file_digest(insights_path),
         embedder.digest,
         context.settings.retrieval.index,
+        file_digest(records_path) if records_path else "",
     )
     root = f"{INDEX_PREFIX}/{version}"
     embedded = 0
@@ -59,7 +72,8 @@ def run(context: StageContext, embedder: Embedder) -> Receipt:
         context.progress("index.reused", {"version": version})
         manifest = read_manifest(context.lake, root)
     else:
-        manifest, embedded = _build(context, embedder, version, chunks_path, insights_path)
+        files = _Files(chunks_path, insights_path, records_path)
+        manifest, embedded = _build(context, embedder, version, files)
     chunks = int(manifest.meta["chunks"])
     return context.receipt(
         root,
@@ -78,14 +92,10 @@ def run(context: StageContext, embedder: Embedder) -> Receipt:
 
 
 def _build(
-    context: StageContext,
-    embedder: Embedder,
-    version: str,
-    chunks_path: Path,
-    insights_path: Path,
+    context: StageContext, embedder: Embedder, version: str, files: _Files
 ) -> tuple[Manifest, int]:
     vectors, embedded = embed_chunks(
-        lambda: read_jsonl(chunks_path, Chunk),
+        lambda: read_jsonl(files.chunks, Chunk),
         embedder,
         EmbeddingCache(context.lake, embedder.digest, embedder.dim),
         lambda done, total: context.progress("index.embed", {"done": done, "total": total}),
@@ -93,7 +103,7 @@ def _build(
     documents: set[str] = set()
 
     def counted() -> Iterator[Chunk]:
-        for chunk in read_jsonl(chunks_path, Chunk):
+        for chunk in read_jsonl(files.chunks, Chunk):
             documents.add(chunk.document_id)
             yield chunk
 
@@ -104,7 +114,7 @@ def _build(
             directory,
             counted(),
             vectors,
-            read_jsonl(insights_path, Insight),
+            read_jsonl(files.insights, Insight),
             kind=context.settings.retrieval.index,
             previous=previous.catalog if previous else None,
             lists=previous.vectors if previous and previous.built_with(embedder) else None,
@@ -112,6 +122,8 @@ def _build(
     finally:
         if previous is not None:
             previous.close()
+    if files.records is not None:
+        shutil.copyfile(files.records, directory / RECORDS_FILE)
     meta = {
         "format": FORMAT,
         "embedder": embedder.digest,

@@ -23,7 +23,6 @@ _COMPOUND = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
 _CAMEL = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]")
 _COMMIT = re.compile(r"(?=.*\d)[0-9a-f]{7,40}")
-_ISSUE = re.compile(r"([A-Z][A-Z0-9_]*)-\d+")
 
 _LONGEST_TERM = 80
 """Longer ones are encoded data, not names."""
@@ -87,13 +86,6 @@ def document_keys(document_id: str) -> list[str]:
     key = document_id.partition(":")[2].lower()
     base = key.rpartition("/")[2]
     return sorted({k for k in (key, base) if k})
-
-
-def project_of(document_id: str) -> str:
-    """`jira:XD-123` → `XD`, `confluence:OPS/page` → `OPS`; empty where the id names none."""
-    key = document_id.partition(":")[2]
-    issue = _ISSUE.fullmatch(key)
-    return issue[1] if issue else key.partition("/")[0] if "/" in key else ""
 
 
 def mentioned_keys(text: str) -> list[str]:

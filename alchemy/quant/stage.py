@@ -25,6 +25,7 @@ from alchemy.quant.features import Recipes, plan, write_base
 from alchemy.quant.insights import insights
 from alchemy.quant.page import report_page
 from alchemy.quant.profile import Profile
+from alchemy.quant.records import RECORDS, write_records
 from alchemy.quant.scout import scout
 from alchemy.quant.table import Table, collect, prepare
 from alchemy.quant.validator import enforce, validate
@@ -208,7 +209,11 @@ def curate_step(context: StageContext) -> Receipt:
     """Select, rank and explain; the receipt of the stage."""
     space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE)
     outcome = select_and_explain(space, context.settings.quant, progress=context.progress)
-    return _publish(context, OUTPUT, outcome.rows, outcome)
+    wash = f"processed/{context.run_id}"
+    corpus = context.fetch(f"{wash}/cleaned_corpus.jsonl")
+    metrics, removed = (context.fetch(f"{wash}/{n}") for n in ("metrics.parquet", "removed.jsonl"))
+    write_records(corpus, metrics, removed, space / RECORDS)
+    return _publish(context, (*OUTPUT, RECORDS), outcome.rows, outcome)
 
 
 def run(context: StageContext, baseline: Baseline | None = None) -> Receipt:

@@ -16,6 +16,7 @@ from alchemy.models.outgoing import service_embedder
 from alchemy.models.registry import load_reader, load_reranker
 from alchemy.protocols import Embedder, Reader, Reranker
 from alchemy.release import reading, reranking
+from alchemy.release.computing import Computer
 from alchemy.release.model import used_model
 from alchemy.release.retrieval import EncodeQueries, query_encoder
 from alchemy.stores import open_lake
@@ -32,6 +33,7 @@ class KnowledgePart:
     embedder: Embedder
     encode: EncodeQueries
     reranker: Reranker | None
+    computer: Computer
     _reader: Reader | None
 
     def search(self, query: Query) -> list[Passage]:
@@ -75,4 +77,7 @@ class KnowledgeParts:
         reader = used_model(release, reading.ROLE, self._reader)
         retrieval = self._settings.retrieval
         warm_up(snapshot, encode, retrieval, reranker)
-        return KnowledgePart(release.id, retrieval, snapshot, embedder, encode, reranker, reader)
+        computer = Computer(release.id, snapshot)
+        return KnowledgePart(
+            release.id, retrieval, snapshot, embedder, encode, reranker, computer, reader
+        )

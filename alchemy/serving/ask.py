@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -28,6 +29,7 @@ Stream = AsyncGenerator[Event, None]
 NO_ADAPTER = "none"
 """`Answer.adapter` of an answer made from evidence alone."""
 
+_PIECES = re.compile(r"\s*\S+|\s+$")
 _DRAFT_SHARE = 0.5
 """Part of the deadline a draft may take before the answer goes on without it."""
 
@@ -43,12 +45,17 @@ class Engines:
         draft: (question, principal, release, max_new_tokens) → draft; None where the model learned
             from what this principal may not read.
         finalize: (question, passages, draft, release) → pieces of the text, then the `Answer`.
+        compute: (question, principal, release, filters) → the answer to a question about many
+            records and what it was made from; None for one that texts should answer.
     """
 
     standalone: Callable[[str, Sequence[str]], str]
     search: Callable[[str, Principal, str, int, Filters, Mode], Coroutine[Any, Any, list[Passage]]]
     draft: Callable[[str, Principal, str, int], Coroutine[Any, Any, Draft | None]]
     finalize: Callable[[str, list[Passage], Draft | None, str], AsyncGenerator[str | Answer, None]]
+    compute: Callable[
+        [str, Principal, str, Filters], Coroutine[Any, Any, tuple[Answer, list[Passage]] | None]
+    ]
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,18 @@ class Asker:
                 await held.enter_async_context(self._admission.slot())
                 question = await self._standalone(principal, request, before)
             yield wire.StatusEvent(step="retrieving")
+            async with self._within(deadline):
+                computing, filters = time.monotonic(), filters_of(request)
+                computed = await self._engines.compute(question, principal, release, filters)
+            if computed is not None:
+                answer, passages = computed
+                evidence = _Evidence(passages, None, {"compute": _since(computing)})
+                yield wire.StatusEvent(step="fusing")
+                for piece in _PIECES.findall(answer.text):
+                    yield wire.TokenEvent(text=piece)
+                timings = {**evidence.timings, "total": _since(started)}
+                yield await self._kept(principal, request, answer, evidence, timings, deadline)
+                return
             yield wire.StatusEvent(step="consulting")
             evidence = await self._consult(principal, request, question, release, deadline)
             timings = dict(evidence.timings)
@@ -125,16 +144,28 @@ class Asker:
                         yield wire.TokenEvent(text=piece)
             assert answer is not None  # what `_fuse` ends with
             timings |= {"fuse": _since(fusing), "total": _since(started)}
-            answer = dataclasses.replace(
-                answer, question=request.question, timings={**answer.timings, **timings}
-            )
-            if evidence.draft is None:  # whatever the release has, it had no part in this answer
-                answer = dataclasses.replace(answer, adapter=NO_ADAPTER, adapter_digest="")
-            session = request.session or new_session_id()
-            async with self._within(deadline):
-                await self._sessions.remember(principal, session, answer, evidence.passages)
-            _log_answer(answer, evidence)
-            yield wire.AnswerEvent(answer=answer_body(answer, session))
+            yield await self._kept(principal, request, answer, evidence, timings, deadline)
+
+    async def _kept(
+        self,
+        principal: Principal,
+        request: wire.ChatRequest,
+        answer: Answer,
+        evidence: _Evidence,
+        timings: dict[str, float],
+        deadline: float,
+    ) -> wire.AnswerEvent:
+        """The answer's event, once the conversation holds the answer."""
+        answer = dataclasses.replace(
+            answer, question=request.question, timings={**answer.timings, **timings}
+        )
+        if evidence.draft is None:  # whatever the release has, it had no part in this answer
+            answer = dataclasses.replace(answer, adapter=NO_ADAPTER, adapter_digest="")
+        session = request.session or new_session_id()
+        async with self._within(deadline):
+            await self._sessions.remember(principal, session, answer, evidence.passages)
+        _log_answer(answer, evidence)
+        return wire.AnswerEvent(answer=answer_body(answer, session))
 
     async def _fuse(
         self, question: str, evidence: _Evidence, release: str, deadline: float

@@ -8,9 +8,9 @@ from alchemy.knowledge.terms import (
     document_keys,
     index_terms,
     mentioned_keys,
-    project_of,
     query_terms,
 )
+from alchemy.types import project_of
 
 
 def matches(text: str, question: str) -> bool:

@@ -12,7 +12,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.quant.stage import Baseline, run
 from alchemy.stage import StageContext, write_receipt
 from alchemy.stores import open_lake
-from alchemy.types import Receipt
+from alchemy.types import Document, Receipt
 
 
 @pytest.fixture
@@ -29,6 +29,15 @@ def context(settings, tmp_path, rng) -> StageContext:
         }
     ).write_parquet(tmp_path / "metrics.parquet")
     lake.upload("processed/r1/metrics.parquet", tmp_path / "metrics.parquet")
+    corpus = (
+        Document(f"jira:XD-{i}", "jira", f"Issue {i}", "text", "u", "default", ("everyone",),
+                 extra={"status": "Open", "components": ["bus"] if i % 2 else []})
+        for i in range(120)
+    )  # fmt: skip
+    lake.write(
+        "processed/r1/cleaned_corpus.jsonl", "".join(f"{d.to_json()}\n" for d in corpus).encode()
+    )
+    lake.write("processed/r1/removed.jsonl", b"")
     write_receipt(lake, Receipt("r1", "wash", "processed/r1", 120, 1, "abc", (), {}, 0.1))
     return StageContext("r1", "quant", settings, lake, tmp_path / "scratch")
 
@@ -43,6 +52,7 @@ def test_the_receipt_describes_exactly_the_files_in_the_lake(context):
         "report.html",
         "insights.jsonl",
         "features.json",
+        "records.parquet",
     }
     assert receipt.rows == 120 and receipt.stage == "quant" and receipt.inputs["wash"] == "abc"
     features = pl.read_parquet(context.fetch("quant/r1/final_features.parquet"))
@@ -54,6 +64,17 @@ def test_the_receipt_describes_exactly_the_files_in_the_lake(context):
         "insights",
         "drift_warnings",
     }
+
+
+def test_the_records_hold_each_document_with_its_labels_and_numbers(context):
+    run(context)
+    records = pl.read_parquet(context.fetch("quant/r1/records.parquet"))
+    assert records["document_id"].to_list() == [f"jira:XD-{i}" for i in range(120)]
+    first = records.row(by_predicate=pl.col("document_id") == "jira:XD-1", named=True)
+    assert (first["kind"], first["status"], first["components"]) == ("issue", ["Open"], ["bus"])
+    metrics = pl.read_parquet(context.fetch("processed/r1/metrics.parquet"))
+    own = metrics.filter(pl.col("document_id") == "jira:XD-1")["story_points"].item()
+    assert first["story_points"] == own
 
 
 def test_drift_stops_the_stage_after_the_report_is_in_the_lake(context):

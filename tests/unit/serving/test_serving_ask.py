@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from serving_world import CORPUS, World, make_asker, passage
@@ -46,6 +47,21 @@ async def test_steps_then_tokens_then_the_answer_they_add_up_to(asker: Asker) ->
     assert "".join(tokens) == last.answer.text
     assert last.answer.release == "rl-1" and last.answer.adapter == "ad-1"
     assert {"retrieve", "draft", "fuse", "first_token", "total"} <= last.answer.timings.keys()
+
+
+async def test_a_question_that_counts_is_computed_without_search_or_draft(
+    world: World, asker: Asker, sessions: Sessions
+) -> None:
+    request = wire.ChatRequest(question="How many passages are there?", session=None, top_k=None)
+    events = await collect(asker.ask(ANN, request, "rl-1"))
+    assert [e.step for e in events if isinstance(e, wire.StatusEvent)] == ["retrieving", "fusing"]
+    last = events[-1]
+    assert isinstance(last, wire.AnswerEvent) and last.answer.text == "There are 2. [1]"
+    tokens = [e.text for e in events if isinstance(e, wire.TokenEvent)]
+    assert "".join(tokens) == last.answer.text
+    assert world.asked == [] and {"compute", "total"} <= last.answer.timings.keys()
+    kept = await sessions.answer(ANN, last.answer.id)
+    assert kept.acl == readers("ann", [replace(CORPUS[0].chunk, acl=())]) != ("everyone",)
 
 
 async def test_search_and_draft_run_side_by_side(world: World, asker: Asker) -> None:

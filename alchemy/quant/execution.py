@@ -1,0 +1,272 @@
+"""Runs a query plan on the records, with Polars' streaming engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from alchemy.quant.plan import Condition, Period, Plan
+from alchemy.quant.records import COPIES, DATES, Records
+from alchemy.quant.table import collect
+
+Find = Callable[[str, bool], Collection[str]]
+"""(Phrase, in the title only) → ids of the documents that mention it."""
+MOST_GROUPS = 20
+"""Groups listed in an answer."""
+_CUT: dict[Period, int] = {"year": 4, "month": 7, "day": 10}
+_ANY_VALUE = ("missing", "empty", "mentions", "starts", "ends")
+"""Operations that say something about a record without a value, too."""
+_AGGREGATES = ("mean", "median", "min", "max", "std", "var")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One group.
+
+    Attributes:
+        name: of the group; a document id where the groups are records, with its `title`.
+        value: the measure, or where it is a date `date`.
+        rows: how many records it has.
+    """
+
+    name: str
+    value: float
+    rows: int
+    title: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a plan gives.
+
+    Attributes:
+        value: the measure over all rows; None where there is nothing to measure.
+        matched: rows that `where` leaves.
+        used: of these, rows that have a value in `column` (or that `part` counts).
+        groups: in the plan's order, `limit` of them, ties with the last one included.
+        total_groups: how many there are.
+        tied: groups that share the first one's value.
+        unknown: column of a condition → rows of the kind asked about that have no value in it, so
+            that nothing can be said of them.
+        base: rows of that kind.
+        copies: records that were removed as duplicates of the matched ones.
+    """
+
+    value: float | None
+    matched: int
+    used: int
+    groups: tuple[Row, ...] = ()
+    total_groups: int = 0
+    tied: int = 0
+    unknown: dict[str, int] = field(default_factory=dict[str, int])
+    base: int = 0
+    copies: int = 0
+
+
+def execute(plan: Plan, records: Records, find: Find) -> Result:
+    """Compute a plan.
+
+    Args:
+        find: finds the documents that mention a phrase.
+    """
+    frame = records.scan()
+    of_kind, limits = (
+        [c for c in plan.where if c.says_kind],
+        [c for c in plan.where if not c.says_kind],
+    )
+    for condition in of_kind:
+        frame = frame.filter(_expression(condition, records, find))
+    unknown, base = _unknown(frame, [*limits, *plan.part])
+    if base in unknown.values():  # no record has what is asked about
+        return Result(None, base, 0, unknown=unknown, base=base)
+    for condition in limits:
+        frame = frame.filter(_expression(condition, records, find))
+    copies = int(collect(frame.select(pl.col(COPIES).sum())).item() or 0)
+    result = _run(plan, records, frame, find)
+    return replace(result, unknown=unknown, base=base, copies=copies)
+
+
+def _unknown(frame: pl.LazyFrame, conditions: Sequence[Condition]) -> tuple[dict[str, int], int]:
+    names = {c.column for c in conditions if c.op not in _ANY_VALUE}
+    absent = names - set(frame.collect_schema())
+    frame = frame.with_columns(pl.lit(None, pl.String).alias(n) for n in absent)
+    counts = frame.select(pl.len().alias("_rows"), *(pl.col(n).null_count() for n in sorted(names)))
+    row = collect(counts).row(0, named=True)
+    rows = int(row["_rows"])
+    schema = frame.collect_schema()
+    # a record without labels has not the label asked about: only where none has any, it is unknown
+    told = {n for n in names if row[n] == rows or not isinstance(schema[n], pl.List)}
+    return {n: int(row[n]) for n in told if row[n]}, rows
+
+
+def _run(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> Result:
+    if plan.alternatives:
+        return _compared(plan, records, frame, find)
+    if plan.group == "document_id":
+        return _records(plan, frame)
+    part = pl.lit(value=True)
+    for condition in plan.part:
+        part &= _expression(condition, records, find)
+    measure, used = _measured(plan, records, part)
+    overall = collect(frame.select(pl.len().alias("n"), used.alias("u"), measure.alias("v")))
+    matched, have, value = overall.row(0)
+    if not plan.group:
+        found = None if value is None or (have == 0 and plan.measure != "count") else float(value)
+        found = 0.0 if plan.measure in ("sum", "distinct") and matched and not have else found
+        return Result(found, int(matched), int(have))
+    key, grouped = _grouped(plan, records, frame)
+    table = collect(
+        grouped.filter(key.is_not_null())
+        .group_by(key.alias("name"))
+        .agg(pl.len().alias("n"), used.alias("u"), measure.alias("v"))
+        .filter(pl.col("v").is_not_null(), pl.col("u") > 0)
+    )
+    return _ranked(plan, int(matched), int(have), table)
+
+
+def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
+    column, values = pl.col(condition.column), list(condition.values)
+    listed = condition.column in records.labels
+    match condition.op:
+        case "missing":
+            made = column.list.len().fill_null(0) == 0 if listed else column.is_null()
+        case "empty":
+            made = column.fill_null(0) == 0
+        case "is" if listed:
+            made = column.list.set_intersection(pl.lit(values, dtype=pl.List(pl.String))).list.len()
+            made = made.fill_null(0) > 0
+        case "is":
+            made = column.is_in(values)
+        case "mentions":
+            found: set[str] = set()
+            for value in values:
+                found |= set(find(str(value), condition.column == "title"))
+            made = pl.col("document_id").is_in(pl.Series(sorted(found), dtype=pl.String).implode())
+        case "starts" | "ends":
+            title = column.str.to_lowercase()
+            ask = title.str.starts_with if condition.op == "starts" else title.str.ends_with
+            made = pl.any_horizontal(ask(str(value).lower()) for value in values)
+        case "from":
+            made = column >= str(values[0])
+        case "until":
+            made = column < str(values[0])
+        case _:
+            number = float(values[0])
+            made = {
+                "=": column == number,
+                ">": column > number,
+                ">=": column >= number,
+                "<": column < number,
+                "<=": column <= number,
+            }[condition.op]
+    # a record without a value is neither above nor not above a limit
+    return ~made if condition.negated else made
+
+
+def _measured(plan: Plan, records: Records, part: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """The measure, and how many rows it rests on."""
+    if plan.measure == "count":
+        return pl.len().cast(pl.Float64), pl.len()
+    if plan.measure == "share":
+        return part.fill_null(value=False).mean(), part.fill_null(value=False).sum()
+    column = pl.col(plan.column)
+    if plan.measure == "distinct":
+        values = column.explode() if plan.column in records.labels else column
+        return values.drop_nulls().n_unique().cast(pl.Float64), column.count()
+    if plan.measure == "sum":
+        return column.sum(), column.count()
+    if plan.measure == "quantile":
+        return column.quantile(plan.quantile, interpolation="linear"), column.count()
+    assert plan.measure in _AGGREGATES
+    return getattr(column, plan.measure)(), column.count()
+
+
+def _grouped(plan: Plan, records: Records, frame: pl.LazyFrame) -> tuple[pl.Expr, pl.LazyFrame]:
+    column = pl.col(plan.group)
+    if plan.group in records.labels:
+        # a record with two components counts in both
+        frame = frame.with_columns(column.alias("_group")).explode("_group")
+        return pl.col("_group"), frame
+    if plan.period in _CUT:
+        return column.str.slice(0, _CUT[plan.period]), frame
+    if plan.period:
+        date = column.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        if plan.period == "quarter":
+            return pl.format("{}-Q{}", date.dt.year(), date.dt.quarter()), frame
+        return pl.format(
+            "{}-W{}", date.dt.iso_year(), date.dt.week().cast(pl.String).str.zfill(2)
+        ), frame
+    return column, frame
+
+
+def _ranked(plan: Plan, matched: int, used: int, table: pl.DataFrame) -> Result:
+    if plan.order:
+        table = table.sort(["v", "name"], descending=[plan.order == "highest", False])
+    else:
+        table = table.sort("name")
+    rows = [
+        Row(_label(name), float(v), int(n))
+        for name, n, v in table.select("name", "n", "v").iter_rows()
+    ]
+    shown = _limited(rows, plan.limit)
+    tied = sum(1 for row in rows if row.value == rows[0].value) if rows else 0
+    return Result(None, matched, used, tuple(shown), len(rows), tied)
+
+
+def _limited(rows: Sequence[Row], limit: int) -> Sequence[Row]:
+    """The first `limit` rows and those that equal the last of them, within reason."""
+    if not limit or limit >= len(rows):
+        return rows
+    last = rows[limit - 1].value
+    end = limit
+    while end < len(rows) and rows[end].value == last and end < limit + MOST_GROUPS:
+        end += 1
+    return rows[:end]
+
+
+def _compared(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> Result:
+    measure, used = _measured(plan, records, pl.lit(value=True))
+    rows: list[Row] = []
+    matched = int(collect(frame.select(pl.len())).item())
+    for one in plan.alternatives:
+        own = frame.filter(_expression(one, records, find))
+        count, _, value = collect(
+            own.select(pl.len().alias("n"), used.alias("u"), measure.alias("v"))
+        ).row(0)
+        rows.append(Row(str(one.values[0]), float(value or 0.0), int(count)))
+    if plan.order:
+        rows.sort(key=lambda row: row.value, reverse=plan.order == "highest")
+    tied = sum(1 for row in rows if row.value == rows[0].value)
+    return Result(None, matched, matched, tuple(rows), len(rows), tied)
+
+
+def _records(plan: Plan, frame: pl.LazyFrame) -> Result:
+    matched = int(collect(frame.select(pl.len())).item())
+    if not plan.column:
+        head = collect(frame.select("document_id", "title").head(plan.limit or MOST_GROUPS))
+        rows = [Row(name, 0.0, 1, title) for name, title in head.iter_rows()]
+        return Result(None, matched, matched, tuple(rows), matched)
+    known = frame.filter(pl.col(plan.column).is_not_null())
+    used = int(collect(known.select(pl.len())).item())
+    limit = plan.limit or 1
+    table = collect(
+        known.select("document_id", "title", plan.column)
+        .sort([plan.column, "document_id"], descending=[plan.order == "highest", False])
+        .head(limit + MOST_GROUPS)
+    )
+    if plan.column in DATES:
+        rows = [Row(name, 0.0, 1, title, date) for name, title, date in table.iter_rows()]
+        return Result(None, matched, used, tuple(rows[:limit]), used, min(1, used))
+    rows = [Row(name, float(value), 1, title) for name, title, value in table.iter_rows()]
+    tied = 0
+    if rows:
+        equal = pl.col(plan.column) == rows[0].value
+        tied = int(collect(known.filter(equal).select(pl.len())).item())
+    return Result(None, matched, used, tuple(_limited(rows, limit)), used, tied)
+
+
+def _label(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

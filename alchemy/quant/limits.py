@@ -1,0 +1,305 @@
+"""The conditions a question names: kinds of records, numbers, labels, dates, words.
+
+Each rule takes the words it understands out of the text; `|` stays where they were, so that no rule
+reads across a gap.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import cast
+
+from alchemy.quant import vocabulary as words
+from alchemy.quant.dates import date_conditions
+from alchemy.quant.mentions import read_mentions
+from alchemy.quant.plan import Condition, Op, Period
+from alchemy.quant.vocabulary import NUMBER, Vocabulary, number_of
+
+_COMPARISONS: tuple[tuple[str, Op], ...] = (
+    (r"at least|no (?:less|fewer) than|a minimum of|>=|≥", ">="),
+    (r"at most|no more than|not more than|up to|a maximum of|<=|≤", "<="),
+    (
+        r"(?:more|greater|higher|larger|bigger|longer) than|over|above|exceed(?:s|ing)?|beyond|>",
+        ">",
+    ),
+    (r"(?:less|fewer|lower|smaller|shorter) than|under|below|<", "<"),
+    (r"exactly|precisely|equal to|equals|just|only|=", "="),
+)
+_COMPARE = "|".join(pattern for pattern, _ in _COMPARISONS)
+_HAVING = (
+    r"(?:(?:that |which |who )?(?:have|has|had|having|with|of|worth|are|is|were|was|got|carry|carrying"
+    r"|estimated at|sized(?: at)?) (?:a |an |the |their )?)?"
+)
+_OR_MORE = (
+    r"(?: (?:or|and) (?P<tail>more|above|higher|over|greater|longer|fewer|less|below|under|lower))?"
+)
+_LOWER = ("fewer", "less", "below", "under", "lower")
+_NO = (
+    r"(?:without|lacking|missing|lacks?|with no|have no|have not|has no|had no|has not"
+    r"|with an? (?:empty|missing)|have an? (?:empty|missing)|has an? (?:empty|missing))"
+)
+_ISSUE_LABELS = ("issuetype", "priority", "status", "components", "fix_versions")
+_REFERENCE = (
+    r"(?:that |which )?(?P<not>(?:do|does|did) not |don't |doesn't |have not )?(?:references?|referencing"
+    r"|refer(?:s|ring)? to|names?|naming|cites?|citing|links? to|linked to|mentions?|mentioning|have|has"
+    r"|with|without)(?: an?| any| some| the| no| at least one)* (?:jira )?"
+    r"(?:issues?|tickets?|issue keys?|jira keys?)(?= |$)"
+)
+
+
+@dataclass
+class LimitReader:
+    """The part of a question that says which records are meant.
+
+    Attributes:
+        rest: what is not understood yet.
+        quoted: phrases that stood in quotation marks, `q#0` and so on in `rest`.
+        where: conditions found.
+        said: of these, those on the words of the records.
+        alternatives: conditions that are compared with each other.
+        kind: the condition on the kind of record.
+        strong: whether only records can be meant.
+    """
+
+    question: str
+    vocabulary: Vocabulary
+    today: date
+    rest: str
+    quoted: Sequence[str]
+    compare: bool = False
+    where: list[Condition] = field(default_factory=list[Condition])
+    said: list[Condition] = field(default_factory=list[Condition])
+    alternatives: list[Condition] = field(default_factory=list[Condition])
+    kind: Condition | None = None
+    strong: bool = False
+    notes: list[str] = field(default_factory=list[str])
+
+    # ---- helpers
+
+    def take(self, pattern: str) -> re.Match[str] | None:
+        """Find whole words and cut them out."""
+        match = self.find(pattern)
+        if match is not None:
+            self.cut(match)
+        return match
+
+    def find(self, pattern: str) -> re.Match[str] | None:
+        """The first place where a pattern matches whole words."""
+        return re.search(rf"(?<![\w-])(?:{pattern})(?![\w-])", self.rest)
+
+    def cut(self, match: re.Match[str]) -> None:
+        """Take a match out of the text."""
+        self.rest = " ".join(f"{self.rest[: match.start()]} | {self.rest[match.end() :]}".split())
+
+    def column(self, phrase: str) -> str | None:
+        """The numeric column of a phrase: with several, the one of the records asked about."""
+        found = self.vocabulary.numbers_named(phrase.strip())
+        if {"comments", "comment_count"} <= {*found}:
+            pulls = re.search(r"\b(?:pull|merge) requests?|\bprs?\b", self.question.lower())
+            return "comments" if pulls else "comment_count"
+        return found[0] if found else None
+
+    def group_of(self, phrase: str) -> tuple[str | None, Period | None]:
+        """The column (and period) that a phrase groups by."""
+        for period, pattern in words.PERIODS.items():
+            if re.fullmatch(pattern, phrase):
+                dated = "created_at" in self.vocabulary.records.dated
+                return ("created_at" if dated else None), period
+        label = self.vocabulary.label_named(phrase)
+        return (label, None) if label else (self.column(phrase), None)
+
+    def set_kind(self, phrase: str) -> None:
+        """Take a kind of record as what is asked about."""
+        condition = self.vocabulary.kind_named(phrase)
+        if condition is None:
+            self.kind = self.kind or Condition("document_id", "missing", negated=True)
+            return
+        self.kind = condition
+        self.strong = self.strong or condition.values[0] in words.STRONG
+
+    def unknown(self) -> tuple[str, ...]:
+        """Words with a weight of their own that nothing has explained."""
+        left = [w.strip(".,:;|()-") for w in self.rest.split()]
+        return tuple(w for w in left if w and w not in words.FILLER)
+
+    # ---- rules
+
+    def texts(self) -> None:
+        """What is said about the records' words; first, since a phrase may be any words."""
+        if "jira_keys" in self.vocabulary.labels and (match := self.take(_REFERENCE)):
+            without = match["not"] or "without" in match[0] or " no " in match[0]
+            self.where.append(Condition("jira_keys", "missing", negated=not without))
+        found = read_mentions(self.rest, self.quoted, self.vocabulary.kind, compare=self.compare)
+        self.rest = found.rest
+        self.alternatives += [self._as_written(c) for c in found.alternatives]
+        self.said += [self._as_written(c) for c in found.conditions]
+
+    def dates(self) -> None:
+        """Spans of time."""
+        while found := date_conditions(self.rest, self.today):
+            text, conditions = found
+            self.where += conditions
+            self.rest = " ".join(self.rest.replace(text, " | ", 1).split())
+        if any(re.search(rf"\b(?:{pattern})\b", self.rest) for pattern in words.TYPES):
+            self.strong = True
+
+    def limits(self) -> None:
+        """Numbers, presence, labels and kinds."""
+        self._numeric()
+        self._named_values()
+        self._presence()
+
+    def values(self) -> None:
+        """Values that stand alone, then kinds."""
+        for state, spoken in self.vocabulary.states.items():
+            while match := self.take(rf"(?P<not>not |aren't |isn't |non-)?(?:{'|'.join(spoken)})"):
+                self._condition(Condition("state", "is", (state,), negated=bool(match["not"])))
+        value = self.vocabulary.value()
+        listed = self.find(rf"(?P<a>{value})(?: ,)? (?P<how>than|or|and) (?P<b>{value})")
+        if listed:
+            pair = [self.vocabulary.value_named(self._unquoted(listed[side])) for side in "ab"]
+            first, second = pair
+            if first and second and first.column == second.column:
+                if self.compare:
+                    self.alternatives += [first, second]
+                    self._of_issues(first)
+                else:
+                    self._condition(replace(first, values=(*first.values, *second.values)))
+                self.cut(listed)
+        while match := self.take(rf"(?P<not>not |non-)?(?P<value>{value})"):
+            condition = self.vocabulary.value_named(match["value"])
+            if condition is None:
+                break
+            self._condition(replace(condition, negated=bool(match["not"])))
+        while match := self.take(f"(?:all |the )?(?P<kind>{self.vocabulary.kind})"):
+            self.set_kind(match["kind"])
+
+    def _numeric(self) -> None:
+        """`more than 8 story points`, `story points above 8`, `8-point`, `between 3 and 5 comments`."""
+        column, number = rf"(?P<column>{self.vocabulary.number})", rf"(?P<a>{NUMBER})"
+        texts = self.vocabulary.phrases_of(words.TEXTS)
+        joined = (
+            r"(?: (?:is|are|was|were|of|set to|equal to|equals|at|estimated at|value|values|=))*"
+        )
+        said = rf"(?P<not>not )?(?:(?P<cmp>{_COMPARE}) ?)?{number}"
+        forms = (
+            rf"{_HAVING}(?P<not>not )?between {number} and (?P<b>{NUMBER}) {column}",
+            rf"{_HAVING}{column}{joined} (?P<not>not )?between {number} and (?P<b>{NUMBER})",
+            rf"{_HAVING}(?P<column>{texts}){joined} {said}{_OR_MORE}(?: (?:characters|chars|letters))?",
+            rf"{_HAVING}{said}\+?{_OR_MORE} {column}{_OR_MORE.replace('<tail>', '<tail2>')}",
+            rf"{number}-{column}",
+            rf"{_HAVING}{column}{joined} {said}{_OR_MORE}",
+            rf"{_HAVING}(?P<cmp>longer than|shorter than) {number} (?:characters|chars|letters)",
+            rf"(?:were |was |been |are )?(?P<reopened>reopened)(?: (?P<cmp>{_COMPARE}))?(?: {number} times?| once| twice)?",
+        )
+        for form in forms:
+            while match := self.find(form):
+                got = match.groupdict()
+                phrase = got.get("column") or ("reopened" if got.get("reopened") else "length")
+                name = "reopened" if got.get("reopened") else self.column(phrase)
+                if name is None or name not in self.vocabulary.numbers:
+                    break
+                self.where += _numbers(name, got, match[0])
+                self.cut(match)
+
+    def _presence(self) -> None:
+        """`without story points`, `with a description`, `unestimated`."""
+        names = rf"(?P<column>{self.vocabulary.number}|{self.vocabulary.label})"
+        forms = (
+            rf"(?P<no>{_NO}|no|empty|missing)(?: any| an?| the| empty| missing)* {names}",
+            rf"(?P<have>with|have|has|having)(?: any| an?| the| some)* {names}",
+        )
+        for form in forms:
+            while match := self.find(form):
+                name = self.vocabulary.label_named(match["column"]) or self.column(match["column"])
+                if name is None:
+                    break
+                self.where.append(_present(name, "have" in match.groupdict(), self.vocabulary))
+                self.cut(match)
+        if "story_points" in self.vocabulary.numbers and (
+            match := self.take("unestimated|not estimated|estimated")
+        ):
+            estimated = match[0] == "estimated"
+            self.where.append(Condition("story_points", "missing", negated=estimated))
+
+    def _named_values(self) -> None:
+        """`status Closed`, `in the Kafka component`: a value beside its column's name."""
+        named = self.vocabulary.label
+        after = rf"(?:whose |with |in |of |for |the |a |have |has )*(?P<column>{named})(?: is| are| of| =| :)? (?P<not>not )?(?P<value>[^|]+)"
+        before = rf"(?:in |of |the |with |for )*(?P<value>[\w.+#-]+(?: [\w.+#-]+){{0,2}}?) (?P<column>{named})"
+        for form in (after, before):
+            start = 0
+            while match := re.compile(rf"(?<![\w-])(?:{form})(?![\w-])").search(self.rest, start):
+                start = match.start() + 1
+                column = self.vocabulary.label_named(match["column"])
+                value, end = self._value_in(match["value"], column, whole=form is before)
+                if value is None:
+                    continue
+                self._condition(replace(value, negated=bool(match.groupdict().get("not"))))
+                until = match.end() if form is before else match.start("value") + end
+                self.rest = " ".join(f"{self.rest[: match.start()]} | {self.rest[until:]}".split())
+                start = 0
+
+    def _value_in(
+        self, text: str, column: str | None, *, whole: bool
+    ) -> tuple[Condition | None, int]:
+        """The longest beginning of a text that is a value of the column, and where it ends."""
+        ends = [m.end() for m in re.finditer(r"\S+", text)][:6]
+        for end in reversed(ends[-1:] if whole else ends):
+            condition = self.vocabulary.value_named(self._unquoted(text[:end].strip(" ,")), column)
+            if condition is not None:
+                return condition, end
+        return None, 0
+
+    def _condition(self, condition: Condition) -> None:
+        if condition not in self.where:
+            self.where.append(condition)
+        self._of_issues(condition)
+
+    def _of_issues(self, condition: Condition) -> None:
+        if condition.column in _ISSUE_LABELS:
+            self.kind = self.kind or Condition("kind", "is", ("issue",))
+            self.strong = True
+
+    def _unquoted(self, phrase: str) -> str:
+        return re.sub(r"q#(\d+)", lambda m: self.quoted[int(m[1])], phrase)
+
+    def _as_written(self, condition: Condition) -> Condition:
+        """The condition with its phrases in the question's own capitals."""
+        values = [
+            found[0] if (found := re.search(re.escape(str(v)), self.question, re.IGNORECASE)) else v
+            for v in condition.values
+        ]
+        return replace(condition, values=tuple(values))
+
+
+def _numbers(name: str, got: dict[str, str | None], text: str) -> list[Condition]:
+    first = number_of(got.get("a") or "0")
+    if got.get("b"):
+        second = number_of(got["b"] or "0")
+        return [Condition(name, ">=", (first,)), Condition(name, "<=", (second,))]
+    said = got.get("cmp") or ""
+    found: list[Op] = [sign for pattern, sign in _COMPARISONS if re.fullmatch(pattern, said)]
+    op: Op = found[0] if found else "="
+    tail = got.get("tail") or got.get("tail2") or ""
+    if tail:
+        op = "<=" if tail in _LOWER else ">="
+    elif got.get("a") and f"{got['a']}+" in text:
+        op = ">="
+    if got.get("reopened"):
+        if text.endswith((" once", " twice")):
+            first = 1.0 if text.endswith(" once") else 2.0
+        elif not got.get("a"):
+            op = ">"
+    return [Condition(name, op, (first,), negated=bool(got.get("not")))]
+
+
+def _present(name: str, have: bool, vocabulary: Vocabulary) -> Condition:
+    if name in words.TEXTS:
+        return Condition(name, "empty", negated=have)
+    if name in words.COUNTED and name in vocabulary.numbers:
+        return Condition(name, cast("Op", ">" if have else "="), (0.0,))
+    return Condition(name, "missing", negated=have)

@@ -1,0 +1,202 @@
+"""What can be counted: one row per document of a run, with its labels and its numbers.
+
+A label is a short text or a list of them that the source gives a record (status, components, table
+of a database row); a number is a metric. `records.parquet` travels with the index version, so that a
+release computes from the records whose text it searches.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from alchemy.quant.table import KEYS, collect
+from alchemy.types import Document, project_of
+
+RECORDS = "records.parquet"
+IDENTITY = (*KEYS, "kind", "title")
+COPIES = "copies"
+_COPIED = ("exact_duplicate", "near_duplicate")
+DATES = ("created_at", "updated_at", "closed_at")
+LONGEST_LABEL = 80
+"""Characters; longer values are texts."""
+MOST_VALUES = 5_000
+"""Distinct values up to which a label's values are recognised in questions."""
+_BATCH = 5_000
+_NOT_LABELS = frozenset(
+    {"columns", "parents", "path", "head", "encoding", "front_matter", "links", "issues"}
+)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_KINDS = {"jira": "issue", "confluence": "page", "documents": "document", "database": "row"}
+
+
+def kind_of(document: Document) -> str:
+    """What people call the record: `issue`, `pull request`, `commit`, `page`, `row` and the like."""
+    if document.source == "git_pr":
+        return "pull request" if "#" in document.id else "commit"
+    return _KINDS.get(document.source, document.source)
+
+
+def labels_of(document: Document) -> dict[str, list[str]]:
+    """Label column → values of a document; no column for one that has none."""
+    found = {"project": [project]} if (project := project_of(document.id)) else {}
+    extra: dict[str, Any] = {**(document.extra.get("custom") or {}), **document.extra}
+    for name, value in extra.items():
+        values = value if isinstance(value, list) else ["yes"] if value is True else [value]
+        short = [v for v in values if isinstance(v, str) and 0 < len(v) <= LONGEST_LABEL]
+        if short and len(short) == len(values) and name not in _NOT_LABELS | {*IDENTITY}:
+            found[name] = list(dict.fromkeys(short))
+    return found
+
+
+def write_records(corpus: Path, metrics: Path, removed: Path, output: Path) -> int:
+    """Write the records of a run; how many.
+
+    Args:
+        corpus: `cleaned_corpus.jsonl`.
+        metrics: `metrics.parquet` of the same documents.
+        removed: `removed.jsonl`: a record whose text says the same as another's is not counted, so
+            the other one says in `copies` how many there were.
+    """
+    with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
+        parts: list[pl.LazyFrame] = []
+        with corpus.open(encoding="utf-8") as lines:
+            documents = (Document.from_dict(json.loads(line)) for line in lines)
+            for number, batch in enumerate(_batches(documents)):
+                part = Path(scratch) / f"{number:06d}.parquet"
+                batch.write_parquet(part)
+                parts.append(pl.scan_parquet(part))
+        if not parts:
+            pl.DataFrame(schema=dict.fromkeys(IDENTITY, pl.String)).write_parquet(output)
+            return 0
+        labels = pl.concat(parts, how="diagonal")
+        numbers = pl.scan_parquet(metrics).drop("source", "created_at", "updated_at", strict=False)
+        known = set(labels.collect_schema()) - {"document_id"}
+        numbers = numbers.rename({n: f"{n}_number" for n in known & set(numbers.collect_schema())})
+        joined = labels.join(numbers, on="document_id", how="left", maintain_order="left")
+        joined = joined.join(_copies(removed), on="document_id", how="left", maintain_order="left")
+        joined.with_columns(_closed_at(set(joined.collect_schema()))).sink_parquet(
+            output, compression="zstd", maintain_order=True
+        )
+    return int(collect(pl.scan_parquet(output).select(pl.len())).item())
+
+
+def _copies(removed: Path) -> pl.LazyFrame:
+    survivors: dict[str, str] = {}
+    with removed.open(encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            if record["reason"] in _COPIED and record["survivor"]:
+                survivors[record["id"]] = record["survivor"]
+    counts: Counter[str] = Counter()
+    for survivor in survivors.values():
+        while survivor in survivors:  # a copy of a copy
+            survivor = survivors[survivor]
+        counts[survivor] += 1
+    schema = {"document_id": pl.String, COPIES: pl.Int64}
+    return pl.LazyFrame([[*counts], [*counts.values()]], schema=schema)
+
+
+def _closed_at(columns: set[str]) -> pl.Expr:
+    """When an issue was resolved or a pull request merged: its creation and how long that took."""
+    spans = [
+        (pl.col(name) * microseconds).cast(pl.Int64).cast(pl.Duration("us"))
+        for name, microseconds in (("days_open", 86_400e6), ("hours_to_merge", 3_600e6))
+        if name in columns
+    ]
+    made = pl.col("created_at").str.slice(0, 19).str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)
+    ended = made + pl.coalesce(*spans) if spans else pl.lit(None, pl.Datetime)
+    return ended.dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias("closed_at")
+
+
+def _batches(documents: Iterator[Document]) -> Iterator[pl.DataFrame]:
+    while batch := list(itertools.islice(documents, _BATCH)):
+        yield _frame(batch)
+
+
+def _frame(documents: list[Document]) -> pl.DataFrame:
+    rows: list[Mapping[str, Any]] = []
+    names: dict[str, None] = {}
+    for document in documents:
+        labels = labels_of(document)
+        names.update(dict.fromkeys(labels))
+        identity = {name: getattr(document, name, None) for name in IDENTITY}
+        rows.append({**identity, "document_id": document.id, "kind": kind_of(document), **labels})
+    schema: dict[str, Any] = dict.fromkeys(IDENTITY, pl.String)
+    schema |= dict.fromkeys(sorted(names), pl.List(pl.String))
+    return pl.DataFrame(rows, schema=schema)
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records that somebody may count, lazily read.
+
+    Attributes:
+        path: `records.parquet`.
+        allowed: ids of the documents that exist for this reader; None for all. Not even the names
+            of columns and values of others are seen.
+    """
+
+    path: Path
+    allowed: pl.Series | None = None
+
+    def scan(self) -> pl.LazyFrame:
+        """The rows, in order of `document_id`."""
+        frame = pl.scan_parquet(self.path)
+        if self.allowed is None:
+            return frame
+        return frame.filter(pl.col("document_id").is_in(self.allowed.implode()))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the label columns that have any value."""
+        return self._filled([n for n, t in self._schema.items() if isinstance(t, pl.List)])
+
+    @cached_property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the numeric columns that have any value."""
+        names = [n for n, t in self._schema.items() if t.is_numeric() and n != COPIES]
+        return self._filled(names)
+
+    @cached_property
+    def dated(self) -> tuple[str, ...]:
+        """Which dates any record has."""
+        return self._filled([n for n in DATES if n in self._schema])
+
+    @cached_property
+    def kinds(self) -> dict[str, int]:
+        """Kind → how many records."""
+        counted = collect(self.scan().group_by("kind").len()).sort("kind")
+        return {str(kind): int(count) for kind, count in counted.iter_rows()}
+
+    @cached_property
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Label column → its distinct values, sorted; not of columns with more than `MOST_VALUES`.
+
+        Dates (`due_date`) are no names and are left out.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.labels:
+            distinct = self.scan().select(pl.col(name).explode().drop_nulls().unique())
+            values = [str(v) for v in collect(distinct.head(MOST_VALUES + 1))[name]]
+            if len(values) <= MOST_VALUES:
+                found[name] = tuple(sorted(v for v in values if not _DATE.match(v)))
+        return found
+
+    def _filled(self, names: list[str]) -> tuple[str, ...]:
+        counts = collect(self.scan().select(pl.col(names).count())).row(0) if names else ()
+        return tuple(name for name, count in zip(names, counts, strict=True) if count)
+
+    @cached_property
+    def _schema(self) -> dict[str, pl.DataType]:
+        return dict(self.scan().collect_schema())

@@ -1,0 +1,167 @@
+"""Questions about many records, answered from a release's records instead of its texts.
+
+The answer says what was counted and cites the query plan, so that a person can check both. It counts
+only what the asking person may read, and is for this person alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Collection
+from datetime import date
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+import polars as pl
+
+from alchemy.knowledge.access import Access
+from alchemy.knowledge.phrases import documents_with
+from alchemy.knowledge.snapshot import Snapshot
+from alchemy.quant.execution import Result, execute
+from alchemy.quant.plan import Plan
+from alchemy.quant.questions import Reading, read_question
+from alchemy.quant.records import Records
+from alchemy.quant.vocabulary import Vocabulary
+from alchemy.quant.wording import answer_text, column_text, computable, number_text, rows_text
+from alchemy.types import Answer, Chunk, Citation, Filters, Passage, Principal
+
+NO_MODEL = "none"
+_QUOTE_CHARS = 200
+Computed: TypeAlias = tuple[Answer, list[Passage]]
+
+
+class Computer:
+    """Answers questions from the records of one index version; safe to use from several threads."""
+
+    def __init__(self, release: str, snapshot: Snapshot) -> None:
+        self._release = release
+        self._snapshot = snapshot
+        self._lock = threading.Lock()
+        self._vocabularies: WeakKeyDictionary[Access, Vocabulary] = WeakKeyDictionary()
+
+    def answer(
+        self, question: str, principal: Principal, filters: Filters, today: date
+    ) -> Computed | None:
+        """The computed answer, or an account of why it cannot be computed, and what it was made from.
+
+        None for a question that texts should answer.
+        """
+        if self._snapshot.records is None:
+            return None
+        vocabulary = self._vocabulary_of(self._snapshot.catalog.access(principal, filters))
+        reading = read_question(question, vocabulary, today)
+        if reading is None or (reading.plan is None and not reading.strong):
+            return None
+        if reading.plan is None:
+            return self._refused(question, _not_understood(reading, vocabulary))
+        result = execute(reading.plan, vocabulary.records, self._find)
+        if not computable(result):
+            return self._refused(question, answer_text(reading.plan, result))
+        notes = list(reading.notes)
+        if reading.plan.measure == "count" and not reading.plan.group:
+            wider = execute(reading.plan, vocabulary.records, self._find_inside)
+            notes += _inside_note(reading.plan, result, wider)
+        return self._told(question, reading.plan, result, notes)
+
+    def _vocabulary_of(self, access: Access) -> Vocabulary:
+        """The records of those rights; worked out once for as long as the rights stay the same."""
+        with self._lock:
+            known = self._vocabularies.get(access)
+            if known is None:
+                path, catalog = self._snapshot.records, self._snapshot.catalog
+                assert path is not None
+                ids = None if access.count == catalog.count else catalog.documents(access)
+                allowed = None if ids is None else pl.Series(ids, dtype=pl.String)
+                known = self._vocabularies[access] = Vocabulary(Records(path, allowed))
+            return known
+
+    def _find(self, phrase: str, in_title: bool) -> Collection[str]:
+        return documents_with(self._snapshot.catalog, phrase, in_title=in_title).words
+
+    def _find_inside(self, phrase: str, in_title: bool) -> Collection[str]:
+        found = documents_with(self._snapshot.catalog, phrase, in_title=in_title)
+        return found.words | found.inside
+
+    def _told(self, question: str, plan: Plan, result: Result, notes: list[str]) -> Computed:
+        query = self._plan_chunk(plan)
+        chunks = [query, *self._first_chunks(plan, result)]
+        numbers = {chunk.document_id: n for n, chunk in enumerate(chunks, 1) if n > 1}
+        text = answer_text(plan, result, numbers)
+        said = "".join(f" ({note})" for note in notes)
+        # the plan's marker stands at the end of the first paragraph
+        first, gap, rest = text.partition("\n\n")
+        text = f"{first}{said} [1]{gap}{rest}"
+        return self._made(question, text, chunks, abstained=False)
+
+    def _first_chunks(self, plan: Plan, result: Result) -> list[Chunk]:
+        """The first chunk of each listed record."""
+        if plan.group != "document_id":
+            return []
+        catalog = self._snapshot.catalog
+        rows = [span[0] for row in result.groups if (span := catalog.rows_of(row.name))]
+        found = catalog.chunks(rows)
+        return [found[row] for row in rows]
+
+    def _plan_chunk(self, plan: Plan) -> Chunk:
+        """The plan as a source of the asking person alone: what it counts differs with the rights."""
+        sql = plan.sql()
+        return Chunk(
+            id=f"records:{self._snapshot.version}#plan",
+            document_id=f"records:{self._snapshot.version}",
+            source="records",
+            title=f"Query over the {rows_text(Plan(where=tuple(c for c in plan.where if c.says_kind)))}",
+            uri=f"index/{self._snapshot.version}/records.parquet",
+            tenant="",
+            acl=(),
+            text=sql,
+            ordinal=0,
+            start=0,
+            end=len(sql),
+        )
+
+    def _refused(self, question: str, text: str) -> Computed:
+        return self._made(question, text, [], abstained=True)
+
+    def _made(self, question: str, text: str, chunks: list[Chunk], *, abstained: bool) -> Computed:
+        answer = Answer(
+            id=uuid.uuid4().hex,
+            question=question,
+            text=text,
+            citations=tuple(_cited(chunk) for chunk in chunks),
+            confidence=0.0 if abstained else 1.0,
+            abstained=abstained,
+            release=self._release,
+            adapter=NO_MODEL,
+            adapter_digest="",
+        )
+        return answer, [Passage(chunk, 1.0, 0.0, {"computed": 1.0}) for chunk in chunks]
+
+
+def _cited(chunk: Chunk) -> Citation:
+    quote = chunk.text if chunk.source == "records" else chunk.text.split("\n", 1)[0][:_QUOTE_CHARS]
+    return Citation(chunk.document_id, chunk.id, chunk.title, chunk.uri, quote, page=chunk.page)
+
+
+def _inside_note(plan: Plan, result: Result, wider: Result) -> list[str]:
+    """Records that have a phrase only inside longer words: whether they count is for the reader."""
+    words = [c for c in plan.where if c.op == "mentions"]
+    more = int((wider.value or 0) - (result.value or 0))
+    if not words or more == 0:
+        return []
+    values = " or ".join(f"“{v}”" for c in words for v in c.values)
+    return [f"with {values} inside longer words, too, it would be {number_text(wider.value or 0)}"]
+
+
+def _not_understood(reading: Reading, vocabulary: Vocabulary) -> str:
+    """What stands in the way of computing, and what could be asked."""
+    if reading.missing:
+        columns = " and ".join(dict.fromkeys(column_text(name) for name in reading.missing))
+        lead = f"I cannot compute this: no record here has {columns}."
+    else:
+        words = ", ".join(f"“{w}”" for w in dict.fromkeys(reading.unknown))
+        lead = f"I cannot compute this with certainty: I do not know how to count {words}."
+    kinds = ", ".join(vocabulary.kinds)
+    named = (*vocabulary.records.dated, *vocabulary.labels, *vocabulary.numbers)
+    known = ", ".join(dict.fromkeys(column_text(name) for name in named))
+    return f"{lead} I can count records by kind ({kinds}), by words they mention, and by {known}."
