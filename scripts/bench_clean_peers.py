@@ -34,13 +34,14 @@ def cleaned(record: dict[str, Any], number: int) -> dict[str, Any]:
     unit, settings = RawUnit("jira", "raw/jira/part.jsonl"), _settings()
     document = quality.assess(clean(read_issue(unit, settings, record, {}))[0])
     assert quality.refused(document, settings.cleaning.filters) is None
-    exact, bands = dedup.sign(document, settings.cleaning.near_duplicate_jaccard)
+    exact, bands, sketch = dedup.sign(document, settings.cleaning.near_duplicate_jaccard)
     lines = boilerplate.count([document], settings.cleaning.boilerplate).lines["jira"]
     return {
         "place": number,
         "line": document.to_json(),
         "exact": exact,
         "bands": bands,
+        "sketch": sketch,
         "lines": np.fromiter(lines, np.uint64, len(lines)),
     }
 
@@ -72,13 +73,14 @@ def finished(line: str, common: dict[str, frozenset[int]]) -> tuple[list[str], d
 
 
 def duplicates(frame: Any, line_of: Callable[[list[int]], dict[int, str]]) -> set[int]:
-    """Places to drop, from (place, exact, bands): first of equals stays; near ones verified."""
+    """Places to drop, from (place, exact, bands, sketch): first of equals stays; near ones verified."""
+    import numpy as np
     import polars as pl
 
     from alchemy.cleaning import dedup
     from alchemy.types import Document
 
-    frame = frame.sort("place")
+    frame, enough = frame.sort("place"), dedup.least_matches(0.85)
     gone = set(frame.filter(~pl.col("exact").is_first_distinct())["place"].to_list())
     shared = (
         frame.filter(~pl.col("place").is_in(list(gone)))
@@ -88,9 +90,13 @@ def duplicates(frame: Any, line_of: Callable[[list[int]], dict[int, str]]) -> se
         .agg("place")
         .filter(pl.col("place").list.len() > 1)
     )
-    pairs = {
-        p for members in shared["place"].to_list() for p in dedup.bucket_pairs(sorted(members))
-    }
+    sketches = np.frombuffer(b"".join(frame["sketch"]), np.uint64).reshape(frame.height, -1)
+    pairs: set[tuple[int, int]] = set()
+    for members in shared["place"].to_list():
+        places = np.array(sorted(members))
+        earlier, later = (places[side] for side in dedup.bucket_pairs(len(places)))
+        alike = dedup.sketch_matches(sketches[earlier], sketches[later]) >= enough
+        pairs.update(zip(earlier[alike].tolist(), later[alike].tolist(), strict=True))
     lines = line_of(sorted({place for pair in pairs for place in pair}))
     sets = {p: dedup.shingles_of(Document.from_dict(json.loads(x))) for p, x in lines.items()}
     for left, right in sorted(pairs, key=lambda pair: (pair[1], pair[0])):
@@ -113,6 +119,7 @@ def run_polars(engine: str, raw: Path) -> None:
                 "place": [row["place"] for row in rows],
                 "exact": [row["exact"] for row in rows],
                 "bands": [row["bands"].tolist() for row in rows],
+                "sketch": [row["sketch"] for row in rows],
             }
         )
         gone = duplicates(frame, lambda places: {p: rows[p]["line"] for p in places})
@@ -151,6 +158,7 @@ def run_ray_data(engine: str, raw: Path) -> None:
             "line": np.array([row["line"] for row in rows], dtype=object),
             "exact": np.array([row["exact"] for row in rows], dtype=object),
             "bands": np.array([row["bands"].tobytes() for row in rows], dtype=object),
+            "sketch": np.array([row["sketch"] for row in rows], dtype=object),
             "lines": np.array([row["lines"].tobytes() for row in rows], dtype=object),
         }
 
@@ -162,7 +170,7 @@ def run_ray_data(engine: str, raw: Path) -> None:
             data.write_parquet(f"{place}/cleaned")
             stored = ray.data.read_parquet(f"{place}/cleaned")
             table = pl.scan_parquet(f"{place}/cleaned/*.parquet").select(
-                "id", "exact", "bands", "lines"
+                "id", "exact", "bands", "sketch", "lines"
             )
             frame = (
                 table.collect().with_row_index("place").with_columns(pl.col("place").cast(pl.Int64))
@@ -176,7 +184,7 @@ def run_ray_data(engine: str, raw: Path) -> None:
                 return {wanted[i]: line for i, line in found.iter_rows()}
 
             keys = [np.frombuffer(raw, np.int64).tolist() for raw in frame["bands"]]
-            bands = frame.select("place", "exact").with_columns(bands=pl.Series(keys))
+            bands = frame.select("place", "exact", "sketch").with_columns(bands=pl.Series(keys))
             dropped = {ids[p] for p in duplicates(bands, lines_of)}
             lines = zip(ids, frame["lines"], strict=True)
             common = common_lines(

@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -32,6 +32,7 @@ import numpy as np
 from alchemy.types import Document, Removed, text_digest
 
 PERMUTATIONS = 128
+SKETCH_BYTES = PERMUTATIONS // 2
 SHINGLE_WORDS = 3
 SHORT_WORDS = 20
 EXACT_ONLY_SOURCES = frozenset({"database"})
@@ -61,10 +62,13 @@ class Signature(NamedTuple):
     Attributes:
         exact: hex digest of scope and normalised text.
         bands: int64[b]; two records that share a value are a candidate pair.
+        sketch: four bits of each MinHash value: what candidates are told apart by before their
+            texts are read again.
     """
 
     exact: str
     bands: np.ndarray
+    sketch: bytes
 
 
 def sign(document: Document, threshold: float) -> Signature:
@@ -76,9 +80,10 @@ def sign(document: Document, threshold: float) -> Signature:
         scope.append(document.source)
     exact = text_digest(*scope, " ".join(whole.split()))[:32]
     if document.source in EXACT_ONLY_SOURCES or not words:
-        return Signature(exact, np.empty(0, np.int64))
+        return Signature(exact, np.empty(0, np.int64), bytes(SKETCH_BYTES))
     least = minhash(shingle(words))
-    return Signature(exact, band_keys(least, threshold, int(text_digest(*scope)[:16], 16)))
+    bands = band_keys(least, threshold, int(text_digest(*scope)[:16], 16))
+    return Signature(exact, bands, sketch(least))
 
 
 def shingles_of(document: Document) -> np.ndarray:
@@ -130,6 +135,41 @@ def band_keys(least: np.ndarray, threshold: float, scope: int) -> np.ndarray:
     return keys.view(np.int64)
 
 
+def sketch(least: np.ndarray) -> bytes:
+    """Four bits of each value of `minhash` (b-bit minwise hashing, Li and König 2010)."""
+    bits = (_mix(least) >> np.uint64(60)).astype(np.uint8)
+    return (bits[0::2] << np.uint8(4) | bits[1::2]).tobytes()
+
+
+def sketch_matches(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """How many of the values of two sketches are equal, row by row.
+
+    Args:
+        left, right: uint64[n, SKETCH_BYTES / 8].
+
+    Returns:
+        int64[n], of `PERMUTATIONS`.
+    """
+    different = left ^ right
+    different |= different >> np.uint64(1)
+    different |= different >> np.uint64(2)
+    different &= np.uint64(0x1111111111111111)
+    return PERMUTATIONS - np.bitwise_count(different).sum(axis=1, dtype=np.int64)
+
+
+@lru_cache(maxsize=16)
+def least_matches(threshold: float) -> int:
+    """Matches that the sketches of a pair at the threshold reach, but for `_MISS` of such pairs."""
+    chance = (1 + 15 * threshold) / 16  # unequal values agree in four bits once in 16
+    below = 0.0
+    for matches in range(PERMUTATIONS + 1):
+        ways = math.comb(PERMUTATIONS, matches)
+        below += ways * chance**matches * (1 - chance) ** (PERMUTATIONS - matches)
+        if below > _MISS:
+            return matches
+    return PERMUTATIONS
+
+
 def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     """Shared part of two sorted sets of unique values."""
     shared = len(np.intersect1d(left, right, assume_unique=True))
@@ -137,14 +177,24 @@ def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     return shared / union if union else 0.0
 
 
-def bucket_pairs(members: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Candidate pairs (earlier, later) of one bucket, whose members are in record order."""
-    limit = BUCKET_PAIRS if len(members) > 2 * BUCKET_PAIRS else len(members)
-    for later in range(1, len(members)):
-        head = range(min(limit, later))
-        near = range(max(later - limit, len(head)), later)
-        for earlier in (*head, *near):
-            yield members[earlier], members[later]
+def bucket_pairs(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Candidate pairs of a bucket of so many records, in record order.
+
+    Returns:
+        Positions of the earlier and of the later record: int64[n] each.
+    """
+    if size <= 2 * BUCKET_PAIRS:
+        return np.triu_indices(size, 1)
+    limit = BUCKET_PAIRS
+    later = np.arange(1, size)
+    head = np.minimum(limit, later)
+    near = later - np.maximum(later - limit, head)
+    counts = head + near
+    each = np.repeat(later, counts)
+    place = np.arange(len(each)) - np.repeat(np.cumsum(counts) - counts, counts)
+    heads, nears = np.repeat(head, counts), np.repeat(near, counts)
+    earlier = np.where(place < heads, place, each - nears + place - heads)
+    return earlier, each
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -34,9 +34,17 @@ _compute: Any = pc
 """The same module, untyped: its functions are made when it is imported."""
 _RECORD = ("id", "source", "created", "updated", "exact", "filter")
 _FRAME = pl.Schema({"place": pl.Int64, **dict.fromkeys(_RECORD, pl.String)})
+_SKETCHED = pl.Schema({**_FRAME, "sketch": pl.Binary})
 _GONE = pl.Schema(
     {"place": pl.Int64, **dict.fromkeys(("id", "source", "reason", "survivor"), pl.String)}
 )
+
+
+_BLOCK = 1 << 20
+"""Pairs looked at together."""
+_HELD = 1 << 24
+_ONE_ROUND = 200_000
+"""Pairs that are compared at once; beyond, a second round costs less than the pairs it saves."""
 
 
 def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare) -> Duplicates:
@@ -50,28 +58,30 @@ def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare
     gone = pl.concat([forgotten, _judged(records)])
     removed = np.sort(gone["place"].to_numpy())
     members = shared(partial(batches.band_keys, job, removed))
-    near = _records(job, parts, members["place"].to_numpy()).sort("created", "id")
-    pairs = _candidates(members, near["place"].to_numpy())
+    near = _records(job, parts, members["place"].to_numpy(), _SKETCHED).sort("created", "id")
     threshold = job.settings.cleaning.near_duplicate_jaccard
-    similar = compare(pairs) if len(pairs) else np.empty(0)
+    pairs = _candidates(members, near, threshold)
+    pairs, similar = _compared(pairs, near["place"].to_numpy(), compare, threshold)
     reached = similar >= threshold
     return _duplicates(gone, _verified(near, pairs[reached], similar[reached]), near, len(pairs))
 
 
-def _records(job: Job, parts: Sequence[Part], places: np.ndarray) -> pl.DataFrame:
-    """What decides about the records at these places: schema _FRAME, in any order."""
+def _records(
+    job: Job, parts: Sequence[Part], places: np.ndarray, schema: pl.Schema = _FRAME
+) -> pl.DataFrame:
+    """What decides about the records at these places, in any order."""
     wanted = np.unique(places)
     units = set((wanted >> PLACE_BITS).tolist())
     those = (part for part in parts if part[0] in units)
     found = [
         table.filter(pa.array(batches.among(table["place"].to_numpy(), wanted)))
-        for table in batches.tables(job, "signed", _RECORD, those)
+        for table in batches.tables(job, "signed", list(schema)[1:], those)
     ]
     if not found:
-        return pl.DataFrame(schema=_FRAME)
+        return pl.DataFrame(schema=schema)
     frame = pl.from_arrow(pa.concat_tables(found))
     assert isinstance(frame, pl.DataFrame)
-    return frame.cast(_FRAME)
+    return frame.cast(schema)
 
 
 def _forgotten(job: Job, parts: Sequence[Part]) -> pl.DataFrame:
@@ -123,13 +133,37 @@ def _judged(records: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([part.select(list(_GONE)) for part in every])
 
 
-def _candidates(members: pa.Table, in_order: np.ndarray) -> np.ndarray:
-    """Pairs that share a band, (earlier, later) in record order: int64[n, 2], sorted, unique.
+def _candidates(members: pa.Table, near: pl.DataFrame, threshold: float) -> np.ndarray:
+    """Pairs that share a band and whose sketches are alike: int64[n, 2], sorted, unique.
+
+    A corpus of many similar records has quadratically many pairs in its buckets, nearly all of them
+    well below the threshold: the sketches sort those out before anyone reads their texts.
 
     Args:
         members: schema KEY.
-        in_order: places of all their records, in record order.
+        near: all their records, schema _SKETCHED, in record order.
+
+    Returns:
+        Positions in `near`, (earlier, later).
     """
+    if near.height == 0:
+        return np.empty((0, 2), np.int64)
+    sketches = np.frombuffer(b"".join(near["sketch"]), np.uint64).reshape(near.height, -1)
+    enough = dedup.least_matches(threshold)
+    found, held = [np.empty(0, np.int64)], 0
+    for earlier, later in _bucketed(members, near["place"].to_numpy()):
+        alike = dedup.sketch_matches(sketches[earlier], sketches[later]) >= enough
+        # one number for a pair, so that a plain sort puts them in order
+        found.append(np.unique(earlier[alike] * near.height + later[alike]))
+        held += len(found[-1])
+        if held > _HELD:  # a pair comes once for each band that it shares
+            found, held = [np.unique(np.concatenate(found))], 0
+    first, second = np.divmod(np.unique(np.concatenate(found)), near.height)
+    return np.stack([first, second], axis=1)
+
+
+def _bucketed(members: pa.Table, in_order: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of all buckets, a block at a time: positions in `in_order`, earlier and later."""
     by_place = np.argsort(in_order)
     keys, places = (members[name].to_numpy() for name in batches.KEY.names)
     ranks = by_place[np.searchsorted(in_order[by_place], places)]
@@ -137,24 +171,43 @@ def _candidates(members: pa.Table, in_order: np.ndarray) -> np.ndarray:
     keys, ranks = keys[order], ranks[order]
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
     sizes = np.diff(np.append(starts, len(keys)))
-    twos = starts[sizes == 2]  # nearly all buckets
-    more = [
-        np.array(list(dedup.bucket_pairs(ranks[start : start + size].tolist())), np.int64)
-        for start, size in zip(starts[sizes > 2], sizes[sizes > 2], strict=True)
-    ]
-    pairs = np.concatenate([np.stack([ranks[twos], ranks[twos + 1]], axis=1), *more])
-    # one number for a pair, so that a plain sort puts them in order
-    whole = np.unique(pairs[:, 0] * len(in_order) + pairs[:, 1]) if len(pairs) else np.empty(0, int)
-    first, second = np.divmod(whole, max(1, len(in_order)))
-    return in_order[np.stack([first, second], axis=1)]
+    for size in np.unique(sizes[sizes > 1]).tolist():
+        earlier, later = dedup.bucket_pairs(size)
+        own = starts[sizes == size]
+        step = max(1, _BLOCK // len(earlier))
+        for start in range(0, len(own), step):
+            first = own[start : start + step, None]
+            yield ranks[first + earlier].ravel(), ranks[first + later].ravel()
+
+
+def _compared(
+    pairs: np.ndarray, places: np.ndarray, compare: Compare, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities of all pairs that can matter.
+
+    Where there are many, those whose earlier record has none before it come first: that record
+    stays, so what is like it goes, and pairs with it as the earlier record decide nothing more.
+
+    Returns:
+        The pairs that were compared, int64[n, 2], and their similarities, float64[n].
+    """
+    if len(pairs) <= _ONE_ROUND:
+        return pairs, compare(places[pairs]) if len(pairs) else np.empty(0)
+    first = np.ones(len(places), bool)
+    first[pairs[:, 1]] = False
+    leading = first[pairs[:, 0]]
+    led, rest = pairs[leading], pairs[~leading]
+    similar = compare(places[led])
+    gone = np.zeros(len(places), bool)
+    gone[led[similar >= threshold, 1]] = True
+    rest = rest[~gone[rest[:, 0]]]
+    others = compare(places[rest]) if len(rest) else np.empty(0)
+    return np.concatenate([led, rest]), np.concatenate([similar, others])
 
 
 def _verified(near: pl.DataFrame, pairs: np.ndarray, similar: np.ndarray) -> list[dedup.Pair]:
-    """The pairs with the positions of their records; `near` is in record order."""
-    places = near["place"].to_numpy()
-    by_place = np.argsort(places)
-    rows = by_place[np.searchsorted(places[by_place], pairs)]
-    first, second = (near.select("created", "id")[rows[:, side]].rows() for side in (0, 1))
+    """The pairs with their records' times and ids; `near` is in record order."""
+    first, second = (near.select("created", "id")[pairs[:, side]].rows() for side in (0, 1))
     return [
         dedup.Pair(earlier, later, similarity)
         for earlier, later, similarity in zip(first, second, similar.tolist(), strict=True)

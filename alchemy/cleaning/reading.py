@@ -46,6 +46,7 @@ SIGNED = pa.schema(
         ("line", _DIGEST),  # of the cleaned document
         ("redactions", pa.string()),  # JSON of counts by kind, null for none
         ("bands", pa.list_(pa.int64())),
+        ("sketch", pa.binary(dedup.SKETCH_BYTES)),
         ("lines", pa.list_(pa.int64())),  # digests of lines that may be boilerplate
     ]
 )
@@ -163,7 +164,7 @@ class _Writer:
         cleaned = [clean(document) for document in documents]
         named = redact_people([quality.assess(document) for document, _ in cleaned], settings.ner)
         for (_, found), (document, people) in zip(cleaned, named, strict=True):
-            exact, bands = dedup.sign(document, settings.near_duplicate_jaccard)
+            signature = dedup.sign(document, settings.near_duplicate_jaccard)
             refused = quality.refused(document, settings.filters)
             lines = boilerplate.count([document], settings.boilerplate).lines[document.source]
             counts = found + people
@@ -176,11 +177,12 @@ class _Writer:
                     "created": document.created_at or "",
                     # without the Z, 20:46:44 sorts before 20:46:44.5
                     "updated": (document.updated_at or "").removesuffix("Z"),
-                    "exact": exact,
+                    "exact": signature.exact,
                     "filter": refused.reason if refused else None,
                     "line": short_digest(line),
                     "redactions": json.dumps(counts, sort_keys=True) if counts else None,
-                    "bands": bands,
+                    "bands": signature.bands,
+                    "sketch": signature.sketch,
                     "lines": np.array(sorted(lines), np.uint64).view(np.int64),
                 },
             )

@@ -99,7 +99,7 @@ def test_real_issues_lose_no_near_duplicate_that_brute_force_finds() -> None:
     found = {
         pair
         for bucket in members.values()
-        for pair in dedup.bucket_pairs(bucket)
+        for pair in bucket_pairs(bucket)
         if dedup.jaccard(shingles[pair[0]], shingles[pair[1]]) >= 0.8
     }
     assert len(truth) > 500
@@ -203,8 +203,35 @@ def test_every_removed_record_is_similar_to_a_record_that_stays(edges, shuffler)
 
 def test_boilerplate_costs_linear_time_and_keeps_the_first() -> None:
     members = list(range(5000))
-    pairs = list(dedup.bucket_pairs(members))
+    pairs = bucket_pairs(members)
     assert len(pairs) < 5000 * 2 * dedup.BUCKET_PAIRS
     assert {right for left, right in pairs if left == 0} == set(members[1:])
     assert len(pairs) == len(set(pairs))
-    assert len(list(dedup.bucket_pairs(list(range(40))))) == 40 * 39 // 2
+    assert all(earlier < later for earlier, later in pairs)
+    assert len(bucket_pairs(list(range(40)))) == 40 * 39 // 2
+
+
+def test_sketches_pass_every_near_pair_and_few_others() -> None:
+    """Sets of a known Jaccard similarity, 2,000 pairs of each."""
+    random_numbers = np.random.default_rng(5)
+
+    def passed(similarity: float) -> float:
+        count = 0
+        for _ in range(2_000):
+            shared = round(2 * 300 * similarity / (1 + similarity))
+            numbers = random_numbers.integers(0, 1 << 63, 600 - shared).astype(np.uint64)
+            sides = numbers[:300], np.concatenate([numbers[:shared], numbers[300:]])
+            left, right = (
+                np.frombuffer(dedup.sketch(dedup.minhash(np.unique(side))), np.uint64)[None]
+                for side in sides
+            )
+            count += dedup.sketch_matches(left, right)[0] >= dedup.least_matches(0.85)
+        return count / 2_000
+
+    assert passed(0.85) == 1.0
+    assert passed(0.5) < 0.01
+
+
+def bucket_pairs(members: list[int]) -> list[tuple[int, int]]:
+    earlier, later = dedup.bucket_pairs(len(members))
+    return [(members[a], members[b]) for a, b in zip(earlier, later, strict=True)]
