@@ -9,7 +9,7 @@ the other's value lies between the old and the new one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -77,13 +77,19 @@ class _Notable:
 
 
 def insights(
-    frame: pl.LazyFrame, columns: Sequence[str], rows: int, block_columns: int
+    frame: pl.LazyFrame,
+    columns: Sequence[str],
+    rows: int,
+    block_columns: int,
+    places: Mapping[str, str] | None = None,
 ) -> Iterator[Insight]:
     """The insights of a canonical table, by document id.
 
     Args:
         columns: the metric columns to look at (the ones Curator kept, so that no two say the same).
+        places: document id → a further sentence, about its place in its groups.
     """
+    places = places or {}
     keys = collect(frame.select("document_id", "source"))
     sources = keys["source"].unique().sort().to_list()
     codes = source_codes(keys["source"], sources)
@@ -108,11 +114,16 @@ def insights(
     share = found.beyond / found.group
     order = np.lexsort((names[found.column], share, by_id[found.row]))
     ids = keys["document_id"]
-    for row, items in groupby(order.tolist(), key=lambda i: int(found.row[i])):
-        chosen = list(items)
+    notable = {
+        row: list(items) for row, items in groupby(order.tolist(), lambda i: int(found.row[i]))
+    }
+    placed = np.flatnonzero(ids.is_in(list(places)).to_numpy()).tolist()
+    for row in sorted({*notable, *placed}, key=by_id.__getitem__):
+        chosen = notable.get(row, [])
+        text = _text(found, chosen[:CLAUSES], columns, sources[codes[row]]) if chosen else ""
         yield Insight(
             document_id=ids[row],
-            insight=_text(found, chosen[:CLAUSES], columns, sources[codes[row]]),
+            insight=" ".join(part for part in (text, places.get(ids[row], "")) if part),
             outliers={
                 columns[int(found.column[i])]: round(float(found.percentile[i]), 1) for i in chosen
             },

@@ -22,6 +22,7 @@ from alchemy.protocols import Lake
 from alchemy.quant.contract import CONTRACT_KEY, Contract, parse_contract
 from alchemy.quant.curator import curate, write_features
 from alchemy.quant.features import Recipes, plan, write_base
+from alchemy.quant.groups import group_places
 from alchemy.quant.insights import insights
 from alchemy.quant.page import report_page
 from alchemy.quant.profile import Profile
@@ -126,8 +127,13 @@ def select_and_explain(
     settings: QuantSettings,
     target: str | None = None,
     progress: Progress = no_progress,
+    records: Path | None = None,
 ) -> Outcome:
-    """Curator: RECIPES, BASE and TABLE → FEATURES, INSIGHTS and the rest of REPORT."""
+    """Curator: RECIPES, BASE and TABLE → FEATURES, INSIGHTS and the rest of REPORT.
+
+    Args:
+        records: labels of the documents; with them insights speak of their groups, too.
+    """
     profile = _profile(space)
     table = _table(space, profile)
     recipes = Recipes.from_dict(_read_json(space / RECIPES))
@@ -146,9 +152,9 @@ def select_and_explain(
     plain = {f.name for f in curation.kept if f.kind == "scaled"}
     # how a text is written is worth a filter or a feature, not a sentence about its document
     columns = [n for n in profile.columns if n in plain and n not in get_args(QualitySignal)]
-    written = write_jsonl(
-        space / INSIGHTS, insights(table.scan(), columns, profile.rows, settings.block_columns)
-    )
+    size = (columns, profile.rows, settings.block_columns)
+    places = group_places(table.scan(), records, *size) if records else {}
+    written = write_jsonl(space / INSIGHTS, insights(table.scan(), *size, places))
     drift = report["validation"]["drift"]
     return Outcome(
         rows=profile.rows,
@@ -208,11 +214,13 @@ def features_step(context: StageContext) -> Receipt:
 def curate_step(context: StageContext) -> Receipt:
     """Select, rank and explain; the receipt of the stage."""
     space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE)
-    outcome = select_and_explain(space, context.settings.quant, progress=context.progress)
     wash = f"processed/{context.run_id}"
     corpus = context.fetch(f"{wash}/cleaned_corpus.jsonl")
     metrics, removed = (context.fetch(f"{wash}/{n}") for n in ("metrics.parquet", "removed.jsonl"))
     write_records(corpus, metrics, removed, space / RECORDS)
+    outcome = select_and_explain(
+        space, context.settings.quant, progress=context.progress, records=space / RECORDS
+    )
     return _publish(context, (*OUTPUT, RECORDS), outcome.rows, outcome)
 
 
