@@ -22,6 +22,7 @@ from alchemy.models.registry import (
 )
 from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.release import evaluate, refresh, stage
+from alchemy.release.candidate import Candidate
 from alchemy.release.retrieval import RetrievalAdapter
 from alchemy.stage import StageContext
 from alchemy.stores.versions import read_manifest
@@ -95,7 +96,7 @@ def evaluate_run(context: StageContext) -> Receipt:
         adapter_dir, _ = fetch_adapter(lake, adapter, cache / "adapters", base_digest)
         digest = generator.load_adapter(adapter, adapter_dir)
         _same_adapter(train, digest)
-        candidate = evaluate.Candidate(
+        candidate = Candidate(
             snapshot=snapshot,
             embedder=embedder,
             generator=generator,

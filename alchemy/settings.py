@@ -316,6 +316,9 @@ class WeightSettings(Section):
     """Decides between passages that are otherwise alike, for instance versions of one page."""
     rerank: float = Field(default=1.0, ge=0)
     """Times the reranker's probability."""
+    quant: float = 0.0
+    """Times the document's quant signal, -0.5 to 0.5 and 0 for a plain document. A release brings
+    its own, fitted on links and questions, which stands before this one."""
     sources: dict[str, float] = Field(default_factory=dict[str, float])
     """Added for a source, e.g. `{confluence: 0.05}`."""
 

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -176,6 +177,21 @@ class Catalog:
             (json.dumps([int(row) for row in rows]),),
         )
         return {record[0]: _chunk(record[1:]) for record in found}
+
+    @cached_property
+    def quant(self) -> np.ndarray:
+        """The quant signal of each row's document: its mean percentile - 0.5, or 0 without insight.
+
+        float32[count]
+        """
+        found = self._all(
+            """SELECT first, chunks, rank_signal FROM insights
+               JOIN documents ON id = document_id WHERE rank_signal IS NOT NULL"""
+        )
+        signal = np.zeros(self.count, dtype=np.float32)
+        for first, chunks, value in found:
+            signal[first : first + chunks] = value - 0.5
+        return signal
 
     def insights(self, document_ids: Iterable[str]) -> dict[str, tuple[str, float | None]]:
         """Document id → what Quant says about it and its rank signal, for those that have it."""

@@ -78,8 +78,9 @@ def search(
     `Passage.signals` explains the order: the 1-based `dense_rank` and `lexical_rank` where the
     signal found the chunk; `lexical`, its share of the best possible BM25; `parent`, the best score
     of another chunk of its document; `recency` in [0, 1]; `fused`, what these add up to; `rerank`,
-    the reranker's probability; `exact` (1.0) for a chunk of a document that the question names; and
-    `quant`, the rank signal of its document (shown, not scored). `Passage.similarity` is the cosine.
+    the reranker's probability; `exact` (1.0) for a chunk of a document that the question names;
+    `quant`, the rank signal of its document, and `quant_share`, what it adds to `fused` where the
+    release weighs it. `Passage.similarity` is the cosine.
 
     Args:
         reranker: scores the best again, those of all queries together.
@@ -157,6 +158,8 @@ def _fuse(
     recency = _recency(catalog, rows, settings.recency_half_life_days)
     weights = settings.weights
     scores = fused + weights.parent * parent + weights.recency * recency
+    if weights.quant:
+        scores = scores + weights.quant * catalog.quant[rows]
     if weights.sources:
         by_number = np.array([weights.sources.get(n, 0.0) for n in catalog.source_names])
         scores = scores + by_number[catalog.rows.source[rows]]
@@ -170,6 +173,8 @@ def _fuse(
         "fused": scores.copy(),
         "exact": np.full(len(rows), np.nan, dtype=np.float32),
     }
+    if weights.quant:
+        signals["quant_share"] = weights.quant * catalog.quant[rows]
     for own in named:
         places = np.searchsorted(rows, own)
         best = places[np.argsort(-parts["similarity"][places], kind="stable")[:_EXACT_CHUNKS]]

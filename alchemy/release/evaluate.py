@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from alchemy.config import Settings
 from alchemy.finalist.abstention import PRIOR
@@ -21,26 +19,28 @@ from alchemy.finalist.fusion import Fusion
 from alchemy.finalist.prompts import FUSION
 from alchemy.finalist.terms import identifiers, term_set
 from alchemy.knowledge.search import Query, search
-from alchemy.knowledge.snapshot import Snapshot
 from alchemy.models.prompts import instruction_prompt
 from alchemy.protocols import (
-    ChatModel,
-    Embedder,
     GenerationRequest,
     Generator,
-    Reader,
-    Reranker,
 )
-from alchemy.release import reading, report, reranking
+from alchemy.release import quant_weight, reading, report, reranking
 from alchemy.release.calibration import (
     Example,
     fit_confidence,
     pick_threshold,
     pick_weight,
 )
+from alchemy.release.candidate import (
+    Candidate,
+    KnownVectors,
+    quant_weighed,
+    query_encoder_of,
+    reranked,
+)
 from alchemy.release.metrics import estimate, overlap, token_f1
 from alchemy.release.report import RECALL_DEPTH, SAME_FACT_RECALL, Asked, is_correct
-from alchemy.release.retrieval import EncodeQueries, RetrievalAdapter, compare
+from alchemy.release.retrieval import EncodeQueries
 from alchemy.release.suites import Case, build_cases
 from alchemy.stage import StageContext, read_jsonl
 from alchemy.types import Answer, Draft, Passage, Receipt, Release, SftPair
@@ -49,51 +49,6 @@ EVALUATION_FILE = "evaluation.json"
 PROMPTS = {"finalist": FUSION, "instruction": instruction_prompt("{instruction}")}
 """What a release records: the finalist reads its own from there."""
 DRAFT_WEIGHTS = (0.0, 0.05, 0.1, 0.2)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What is evaluated: loaded parts of a release that does not exist yet.
-
-    Attributes:
-        generator: base model with the adapter loaded under the version `adapter`.
-        chat_model: model_d; None for the extractive finalist.
-        retrieval: adapter of queries; None when the run trained none.
-        reranker, reader: used where they measure better.
-    """
-
-    snapshot: Snapshot
-    embedder: Embedder
-    generator: Generator
-    adapter: str
-    adapter_digest: str
-    chat_model: ChatModel | None = None
-    retrieval: RetrievalAdapter | None = None
-    reranker: Reranker | None = None
-    reader: Reader | None = None
-
-
-class KnownVectors:
-    """An embedder for `Fusion` that answers from one big batch made before."""
-
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._known: dict[str, np.ndarray] = {}
-
-    def learn(self, texts: Iterable[str]) -> None:
-        """Embed the texts that are new, in one call."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self._embedder.encode(new), strict=True))
-
-    def of(self, texts: Sequence[str]) -> np.ndarray:
-        """float32[n, d] of the texts, embedding what is still unknown."""
-        self.learn(texts)
-        return np.stack([self._known[text] for text in texts])
-
-    async def __call__(self, texts: list[str]) -> np.ndarray:
-        """See `Fusion`."""
-        return self.of(texts)
 
 
 def run(context: StageContext, candidate: Candidate) -> Receipt:
@@ -109,8 +64,10 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
     context.progress("evaluate.cases", {"cases": len(cases)})
 
     vectors = KnownVectors(candidate.embedder)
-    judged, encode = _query_encoder(cases, candidate, vectors, settings)
-    reranked, candidate = _reranker(cases, candidate, encode, settings)
+    judged, encode = query_encoder_of(cases, candidate, vectors, settings)
+    weighed, settings = quant_weighed(cases, candidate, encode, settings)
+    context.progress("evaluate.quant_weight", weighed)
+    judged_reranker, candidate = reranked(cases, candidate, encode, settings)
     found = _retrieve(cases, candidate, encode, settings)
     drafts = _drafts(candidate.generator, [c for c, _ in found], candidate.adapter, settings)
     asked = [
@@ -124,6 +81,7 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
     context.progress("evaluate.embedded", {})
 
     measured = asyncio.run(_evaluate(asked, candidate, vectors, settings))
+    measured["thresholds"][quant_weight.WEIGHT] = weighed["weight"]
     evaluation = {
         "run_id": context.run_id,
         "index": index.uri.rpartition("/")[2],
@@ -132,14 +90,15 @@ def run(context: StageContext, candidate: Candidate) -> Receipt:
         "models": _models(candidate, measured),
         "prompts": dict(PROMPTS),
         **measured,
+        "quant_weight": weighed,
         "loss": held_out_loss(train.counts),
     }
     if judged is not None:
         evaluation["retrieval_adapter"] = judged
         context.progress("evaluate.retrieval_adapter", judged)
-    if reranked is not None:
-        evaluation["reranker"] = reranked
-        context.progress("evaluate.reranker", reranked)
+    if judged_reranker is not None:
+        evaluation["reranker"] = judged_reranker
+        context.progress("evaluate.reranker", judged_reranker)
     path = context.out(EVALUATION_FILE)
     path.write_text(json.dumps(evaluation, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     counts = headline(evaluation)
@@ -193,41 +152,6 @@ def held_out_loss(counts: Mapping[str, float]) -> dict[str, float | None]:
     if base and adapter is not None:
         better = round(1.0 - adapter / base, 4)
     return {"base": base, "adapter": adapter, "improvement": better}
-
-
-def _query_encoder(
-    cases: Sequence[Case], candidate: Candidate, vectors: KnownVectors, settings: Settings
-) -> tuple[dict[str, Any] | None, EncodeQueries]:
-    """What was found out about the retrieval adapter, and what encodes questions from here on."""
-    adapter = candidate.retrieval
-    if adapter is None:
-        return None, vectors.of
-    judged = compare(
-        candidate.snapshot,
-        candidate.embedder,
-        adapter,
-        cases,
-        settings.retrieval,
-        settings.evaluation.seed,
-    )
-    return judged, adapter.encode if judged["used"] else vectors.of
-
-
-def _reranker(
-    cases: Sequence[Case], candidate: Candidate, encode: EncodeQueries, settings: Settings
-) -> tuple[dict[str, Any] | None, Candidate]:
-    """What was found out about the reranker, and the candidate with it only if it helps."""
-    if candidate.reranker is None:
-        return None, candidate
-    judged = reranking.compare(
-        candidate.snapshot,
-        encode,
-        candidate.reranker,
-        [case for case in cases if case.half == "calibration"],
-        settings.retrieval,
-        settings.evaluation.seed,
-    )
-    return judged, candidate if judged["used"] else replace(candidate, reranker=None)
 
 
 def _retrieve(

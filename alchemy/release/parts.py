@@ -15,7 +15,7 @@ from alchemy.models.embedders import EmbedderPool
 from alchemy.models.outgoing import service_embedder
 from alchemy.models.registry import load_reader, load_reranker
 from alchemy.protocols import Embedder, Reader, Reranker
-from alchemy.release import reading, reranking
+from alchemy.release import quant_weight, reading, reranking
 from alchemy.release.computing import Computer
 from alchemy.release.model import used_model
 from alchemy.release.retrieval import EncodeQueries, query_encoder
@@ -75,7 +75,7 @@ class KnowledgeParts:
         encode = query_encoder(lake, release, model, embedder, local / "adapters")
         reranker = used_model(release, reranking.ROLE, self._reranker)
         reader = used_model(release, reading.ROLE, self._reader)
-        retrieval = self._settings.retrieval
+        retrieval = quant_weight.released(self._settings.retrieval, release.thresholds)
         warm_up(snapshot, encode, retrieval, reranker)
         computer = Computer(release.id, snapshot)
         return KnowledgePart(

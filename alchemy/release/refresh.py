@@ -13,11 +13,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from alchemy.config import RetrievalSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.search import Query, search
 from alchemy.knowledge.snapshot import Snapshot
 from alchemy.protocols import Embedder, Reranker
-from alchemy.release import reranking
+from alchemy.release import quant_weight, reranking
 from alchemy.release.model import live_release, load_release, publish_release, used_model
 from alchemy.release.report import RECALL_DEPTH, Asked, retrieval
 from alchemy.release.retrieval import EncodeQueries, query_encoder
@@ -86,8 +87,9 @@ def _compare(
         encode = query_encoder(context.lake, live, model, embedder, cache / "adapters")
         cases = _cases(context, live, after)
         seed = context.settings.evaluation.seed
+        settings = quant_weight.released(context.settings.retrieval, live.thresholds)
         theirs, mine = (
-            retrieval(_asked(context, snapshot, encode, reranker, cases), seed)
+            retrieval(_asked(settings, snapshot, encode, reranker, cases), seed)
             for snapshot in (before, after)
         )
     finally:
@@ -130,7 +132,7 @@ def _cases(context: StageContext, live: Release, after: Snapshot) -> list[Case]:
 
 
 def _asked(
-    context: StageContext,
+    settings: RetrievalSettings,
     snapshot: Snapshot,
     encode: EncodeQueries,
     reranker: Reranker | None,
@@ -143,7 +145,7 @@ def _asked(
         Query(case.question, vector, case.principal, RECALL_DEPTH)
         for case, vector in zip(cases, vectors, strict=True)
     ]
-    found = search(snapshot, queries, context.settings.retrieval, reranker)
+    found = search(snapshot, queries, settings, reranker)
     return [
         Asked(case, passages, passages, _NO_DRAFT)
         for case, passages in zip(cases, found, strict=True)

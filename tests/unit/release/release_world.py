@@ -13,7 +13,7 @@ from alchemy.finalist.terms import STOPWORDS, term_set
 from alchemy.knowledge.build import write_index
 from alchemy.knowledge.snapshot import FORMAT, Snapshot
 from alchemy.protocols import GenerationRequest
-from alchemy.release.evaluate import Candidate
+from alchemy.release.candidate import Candidate
 from alchemy.stage import StageContext, write_jsonl, write_receipt
 from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.versions import fetch_directory, publish_directory

@@ -38,7 +38,7 @@ def test_evidence_beats_intuition_in_the_four_modes(world: World) -> None:
 
 def test_the_thresholds_are_complete_for_the_finalist(world: World) -> None:
     report = evaluation(world)
-    assert report["thresholds"].keys() == PRIOR.keys()
+    assert report["thresholds"].keys() == {*PRIOR, "quant_weight"}
     assert report["models"] == {
         "model_b": "words-embedder",
         "model_c": "b" * 64,
