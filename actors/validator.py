@@ -52,4 +52,4 @@ def live_baseline(lake: Lake, run_id: str) -> Baseline | None:
             f"{key} in {lake.uri} is damaged",
             f"Run the quant stage of run {release.run_id} again.",
         ) from error
-    return Baseline(profile, f"live release {release.id}")
+    return Baseline(profile, f"live release {release.id}", release.run_id)

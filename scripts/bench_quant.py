@@ -102,7 +102,7 @@ def write_table(path: Path, rows: int, columns: int) -> None:
 def alchemy(path: Path, out: Path) -> tuple[int, list[str]]:
     """The stage; features generated and names of those kept."""
     from alchemy.config import Settings
-    from alchemy.quant.stage import run_table
+    from alchemy.quant.tables import run_table
 
     receipt = run_table(path, out, Settings())
     kept = [name for name in receipt.schema if name != "document_id"]

@@ -62,9 +62,11 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--input",
         metavar="PATH",
-        help="CSV or Parquet with an id column (default: the run's metrics)",
+        help="CSV or Parquet with an id column, local or s3://bucket/key (default: the run's metrics)",
     )
-    parser.add_argument("--output", metavar="DIR", help="where to write (with --input)")
+    parser.add_argument(
+        "--output", metavar="DIR", help="directory or s3://bucket/prefix to write to (with --input)"
+    )
     parser = add_command(
         commands, "train", train, "fine-tune the LoRA adapter with Ray Train", "data-alchemy train"
     )
@@ -206,11 +208,13 @@ def quant(arguments: argparse.Namespace, out: Output) -> None:
     if not arguments.input:
         run_stages(settings, ("quant",), out)
         return
-    from alchemy.quant.stage import run_table
+    from alchemy.quant.tables import run_table
     from alchemy.stores import open_lake
 
-    path = resolve_alias(open_lake(settings.lake), arguments.input)
-    receipt = run_table(path, Path(arguments.output or "quant-report"), settings).to_dict()
+    given = str(arguments.input)
+    remote = given.startswith("s3://")
+    path = given if remote else resolve_alias(open_lake(settings.lake), given)
+    receipt = run_table(path, arguments.output or "quant-report", settings).to_dict()
     out.result(receipt, receipt_line(receipt, reused=False))
 
 

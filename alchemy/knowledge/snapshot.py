@@ -15,7 +15,7 @@ from alchemy.stores.versions import Manifest, fetch_directory
 FORMAT = 2
 """Layout of an index version; part of its name, so a new layout is a new version."""
 INDEX_PREFIX = "index"
-RECORDS_FILE = "records.parquet"
+RECORDS_FILE = "facts.parquet"
 """Labels and numbers of the documents, where the run had them; read by whoever computes."""
 
 

@@ -31,7 +31,7 @@ _SCHEMA = (
     "catalog.sqlite: chunks, documents, access, terms",
     "words.safetensors: postings",
     "rows.safetensors: access, source, project, date of each chunk",
-    "records.parquet: labels and numbers of each document",
+    "facts.parquet: labels and numbers of each document",
 )
 LATEST = "indexed"
 """Pointers to the newest built version: what the next build takes unchanged chunks from."""

@@ -1,4 +1,4 @@
 """Numbers about documents, on Polars: Scout, Validator, features, Curator, insights.
 
-`stage` is the entry: `run(context)` for the lake, `run_table(path, directory, settings)` for a file.
+`stage` is the entry for a run of the lake, `tables` for any table.
 """

@@ -44,7 +44,7 @@ def group_places(
 
     Args:
         table: the canonical table; `columns` are the metrics to look at, of `rows` rows.
-        records: `records.parquet` of the same documents.
+        records: `facts.parquet` of the same documents.
     """
     known = Records(records)
     found: list[pl.DataFrame] = []

@@ -33,15 +33,22 @@ th { color: var(--soft); font-weight: 600; } td.number { text-align: right;
 .pass { color: var(--pass); } .warn { color: var(--warn); } .stop { color: var(--stop); }
 .verdict { font-weight: 600; } svg { display: block; } .soft { color: var(--soft); }
 .now { fill: var(--now); } .before { fill: var(--before); } .axis { stroke: var(--line); }
+.trend { fill: none; stroke: var(--now); stroke-width: 2; }
 """
 
 
-def report_page(report: Mapping[str, Any], profile: Profile, before: Profile | None) -> str:
+def report_page(
+    report: Mapping[str, Any],
+    profile: Profile,
+    before: Profile | None,
+    history: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """The page of one validation.
 
     Args:
         report: `report.json` of the same validation.
         before: profile it was compared with; None: only what there is now is drawn.
+        history: of the released runs and this one, oldest first, see `trends.with_run`.
     """
     validation = report["validation"]
     verdict = str(validation["verdict"])
@@ -55,6 +62,7 @@ def report_page(report: Mapping[str, Any], profile: Profile, before: Profile | N
         *_listed("Not tested for drift", (escape(w) for w in validation["not_tested"])),
         *_listed("Read differently than written", _changed(report)),
         _columns(validation["drift"], profile, before),
+        _history(history),
     ]
     title = escape(f"Quant report: {report['table']}")
     return (
@@ -177,6 +185,40 @@ def _changed(report: Mapping[str, Any]) -> Iterable[str]:
         for column, count in counts.items():
             yield escape(f"{column}: {count:,} values ({kind}) count as missing")
     yield from (escape(str(note)) for note in report["notes"])
+
+
+def _history(history: Sequence[Mapping[str, Any]]) -> str:
+    """The medians of each column that has any in several runs, as a line."""
+    medians: dict[tuple[str, str], list[float]] = {}
+    for entry in history:
+        for source, told in entry["sources"].items():
+            for name, numbers in told["columns"].items():
+                if numbers["median"] is not None:
+                    medians.setdefault((source, name), []).append(float(numbers["median"]))
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(source)}</td><td>{_line(values)}</td>"
+        f"<td class='number'>{values[0]:.4g} → {values[-1]:.4g}</td></tr>"
+        for (source, name), values in sorted(medians.items())
+        if len(values) > 1
+    )
+    if not rows:
+        return ""
+    head = "<tr><th>column</th><th>source</th><th>median by run</th><th>first → now</th></tr>"
+    return f"<h2>{len(history)} runs</h2><table>{head}{rows}</table>"
+
+
+def _line(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    step = _WIDTH / (len(values) - 1)
+    points = " ".join(
+        f"{n * step:.1f},{_HEIGHT - 4 - (_HEIGHT - 8) * (value - low) / span:.1f}"
+        for n, value in enumerate(values)
+    )
+    return (
+        f"<svg width='{_WIDTH}' height='{_HEIGHT}' role='img' aria-label='{low:g} to {high:g}'>"
+        f"<polyline class='trend' points='{points}'/></svg>"
+    )
 
 
 def _listed(title: str, items: Iterable[str]) -> list[str]:

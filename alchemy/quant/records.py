@@ -1,7 +1,7 @@
 """What can be counted: one row per document of a run, with its labels and its numbers.
 
 A label is a short text or a list of them that the source gives a record (status, components, table
-of a database row); a number is a metric. `records.parquet` travels with the index version, so that a
+of a database row); a number is a metric. `facts.parquet` travels with the index version, so that a
 release computes from the records whose text it searches.
 """
 
@@ -23,7 +23,7 @@ import polars as pl
 from alchemy.quant.table import KEYS, collect
 from alchemy.types import Document, project_of
 
-RECORDS = "records.parquet"
+RECORDS = "facts.parquet"
 IDENTITY = (*KEYS, "kind", "title")
 COPIES = "copies"
 _COPIED = ("exact_duplicate", "near_duplicate")
@@ -142,7 +142,7 @@ class Records:
     """The records that somebody may count, lazily read.
 
     Attributes:
-        path: `records.parquet`.
+        path: `facts.parquet`.
         allowed: ids of the documents that exist for this reader; None for all. Not even the names
             of columns and values of others are seen.
     """

@@ -1,15 +1,13 @@
 """The quant stage: profile → validate → features → select and explain.
 
 Each step reads and writes files of one directory, so the same functions run in one process (`run`,
-`run_table`) and as four actors that hand over through the lake (`actors/quant.py`).
+`tables.run_table`) and as four actors that hand over through the lake (`actors/quant.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -22,33 +20,34 @@ from alchemy.protocols import Lake
 from alchemy.quant.contract import CONTRACT_KEY, Contract, parse_contract
 from alchemy.quant.curator import curate, write_features
 from alchemy.quant.features import Recipes, plan, write_base
-from alchemy.quant.groups import group_places
 from alchemy.quant.insights import insights
 from alchemy.quant.page import report_page
 from alchemy.quant.profile import Profile
 from alchemy.quant.records import RECORDS, write_records
 from alchemy.quant.scout import scout
 from alchemy.quant.table import Table, collect, prepare
+from alchemy.quant.trends import Facts, with_run
 from alchemy.quant.validator import enforce, validate
 from alchemy.stage import Progress, StageContext, no_progress, write_jsonl
-from alchemy.stores import open_lake
-from alchemy.stores.versions import file_digest
-from alchemy.types import Receipt, digest_of, text_digest
+from alchemy.types import Receipt, text_digest
 
 TABLE, BASE = "work/table.parquet", "work/base_features.parquet"
 """Handed from step to step; `clean` deletes them at the end."""
 PROFILE, REPORT, RECIPES = "profile.json", "report.json", "features.json"
 FEATURES, INSIGHTS = "final_features.parquet", "insights.jsonl"
 PAGE = "report.html"
+HISTORY = "history.json"
+"""By run and source how many, mean and median of each column; only in the lake."""
 OUTPUT = (FEATURES, PROFILE, REPORT, PAGE, INSIGHTS, RECIPES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """An earlier run's profile (`Profile.to_dict()`) and what to call it in messages."""
+    """An earlier run's profile (`Profile.to_dict()`), what to call it in messages, and the run."""
 
     profile: Mapping[str, Any]
     name: str
+    run_id: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +77,19 @@ def validate_table(
     *,
     baseline: Baseline | None = None,
     contract: Contract | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
     report_written: Callable[[], None] = lambda: None,
 ) -> None:
     """Validator: PROFILE and TABLE → REPORT and PAGE, then SCHEMA_BROKEN or DRIFT_STOP if it must.
 
     Args:
         where: what the table is called in messages.
+        history: of earlier runs and this one, see `trends.with_run`; drawn on the page.
         report_written: called before anything is raised, to publish the report.
     """
-    profile = _profile(space)
+    profile = profile_of(space)
     validation = validate(
-        _table(space, profile),
+        table_of(space, profile),
         profile,
         settings,
         baseline=baseline.profile if baseline else None,
@@ -108,16 +109,16 @@ def validate_table(
     }
     _write_json(space / REPORT, report)
     before = Profile.from_dict(baseline.profile) if baseline else None
-    (space / PAGE).write_text(report_page(report, profile, before), encoding="utf-8")
+    (space / PAGE).write_text(report_page(report, profile, before, history), encoding="utf-8")
     report_written()
     enforce(validation, settings, where)
 
 
 def make_features(space: Path, settings: QuantSettings, target: str | None = None) -> Recipes:
     """Quant: PROFILE and TABLE → RECIPES and BASE."""
-    profile = _profile(space)
+    profile = profile_of(space)
     recipes = plan(profile, settings, exclude=[target] if target else [])
-    write_base(_table(space, profile), recipes, space / BASE)
+    write_base(table_of(space, profile), recipes, space / BASE)
     _write_json(space / RECIPES, recipes.to_dict())
     return recipes
 
@@ -127,18 +128,18 @@ def select_and_explain(
     settings: QuantSettings,
     target: str | None = None,
     progress: Progress = no_progress,
-    records: Path | None = None,
+    facts: Facts | None = None,
 ) -> Outcome:
     """Curator: RECIPES, BASE and TABLE → FEATURES, INSIGHTS and the rest of REPORT.
 
     Args:
-        records: labels of the documents; with them insights speak of their groups, too.
+        facts: with them insights speak of a document's groups and changes, too.
     """
-    profile = _profile(space)
-    table = _table(space, profile)
+    profile = profile_of(space)
+    table = table_of(space, profile)
     recipes = Recipes.from_dict(_read_json(space / RECIPES))
     curation = curate(
-        space / BASE, recipes, profile.rows, settings, _target(table, profile, target), progress
+        space / BASE, recipes, profile.rows, settings, target_of(table, profile, target), progress
     )
     write_features(space / BASE, curation.kept, profile.rows, space / FEATURES)
     report = _read_json(space / REPORT)
@@ -153,8 +154,8 @@ def select_and_explain(
     # how a text is written is worth a filter or a feature, not a sentence about its document
     columns = [n for n in profile.columns if n in plain and n not in get_args(QualitySignal)]
     size = (columns, profile.rows, settings.block_columns)
-    places = group_places(table.scan(), records, *size) if records else {}
-    written = write_jsonl(space / INSIGHTS, insights(table.scan(), *size, places))
+    further = facts.told(table, *size) if facts else {}
+    written = write_jsonl(space / INSIGHTS, insights(table.scan(), *size, further))
     drift = report["validation"]["drift"]
     return Outcome(
         rows=profile.rows,
@@ -187,8 +188,13 @@ def validate_step(context: StageContext, baseline: Baseline | None = None) -> Re
     if context.lake.exists(CONTRACT_KEY):
         contract = parse_contract(context.lake.read(CONTRACT_KEY), CONTRACT_KEY)
 
+    before = f"quant/{baseline.run_id}/{HISTORY}" if baseline and baseline.run_id else ""
+    earlier = _read_json(context.fetch(before)) if before and context.lake.exists(before) else {}
+    history = with_run(earlier.get("runs", []), context.run_id, profile_of(space))
+    _write_json(space / HISTORY, {"runs": history})
+
     def upload() -> None:
-        for name in (REPORT, PAGE):
+        for name in (REPORT, PAGE, HISTORY):
             context.lake.upload(f"{_prefix(context)}/{name}", space / name)
 
     validate_table(
@@ -197,11 +203,12 @@ def validate_step(context: StageContext, baseline: Baseline | None = None) -> Re
         f"metrics of run {context.run_id}",
         baseline=baseline,
         contract=contract,
+        history=history,
         report_written=upload,
     )
     verdict = _read_json(space / REPORT)["validation"]["verdict"]
     context.progress("quant.validated", {"verdict": verdict})
-    return _publish(context, [REPORT, PAGE], 0)
+    return _publish(context, [REPORT, PAGE, HISTORY], 0)
 
 
 def features_step(context: StageContext) -> Receipt:
@@ -213,15 +220,23 @@ def features_step(context: StageContext) -> Receipt:
 
 def curate_step(context: StageContext) -> Receipt:
     """Select, rank and explain; the receipt of the stage."""
-    space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE)
+    space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE, HISTORY)
     wash = f"processed/{context.run_id}"
     corpus = context.fetch(f"{wash}/cleaned_corpus.jsonl")
     metrics, removed = (context.fetch(f"{wash}/{n}") for n in ("metrics.parquet", "removed.jsonl"))
     write_records(corpus, metrics, removed, space / RECORDS)
+    facts = Facts(space / RECORDS, _facts_before(context, space))
     outcome = select_and_explain(
-        space, context.settings.quant, progress=context.progress, records=space / RECORDS
+        space, context.settings.quant, progress=context.progress, facts=facts
     )
-    return _publish(context, (*OUTPUT, RECORDS), outcome.rows, outcome)
+    return _publish(context, (*OUTPUT, HISTORY, RECORDS), outcome.rows, outcome)
+
+
+def _facts_before(context: StageContext, space: Path) -> Path | None:
+    """The records of the last released run, where the lake still has them."""
+    runs = _read_json(space / HISTORY)["runs"]
+    key = f"quant/{runs[-2]['run']}/{RECORDS}" if len(runs) > 1 else ""
+    return context.fetch(key) if key and context.lake.exists(key) else None
 
 
 def run(context: StageContext, baseline: Baseline | None = None) -> Receipt:
@@ -240,90 +255,8 @@ def clean(lake: Lake, run_id: str) -> None:
         lake.delete(f"quant/{run_id}/{name}")
 
 
-def run_table(
-    source: str | Path,
-    output: str | Path,
-    settings: Settings,
-    *,
-    target: str | None = None,
-    baseline: Baseline | None = None,
-    contract: Contract | None = None,
-    progress: Progress = no_progress,
-) -> Receipt:
-    """Profile, check, expand and select the columns of any CSV or Parquet table.
-
-    Args:
-        source: local file, or the key of a lake object when there is no such file. One column named
-            `document_id` or `id` identifies the rows.
-        output: local directory (made) that gets the stage's output files.
-        target: column to rank the features by; it makes no feature itself.
-
-    Raises:
-        AlchemyError: as `prepare` and `enforce` do; INPUT_INVALID for an unknown target.
-    """
-    started = time.monotonic()
-    directory = Path(output)
-    with tempfile.TemporaryDirectory(prefix="alchemy-quant-") as scratch:
-        space = Path(scratch) / "space"
-        path = _local(source, settings, Path(scratch))
-        profile_table(path, space, settings.quant)
-        validate_table(
-            space,
-            settings.quant,
-            str(source),
-            baseline=baseline,
-            contract=contract,
-            report_written=lambda: _copy(space, directory, [PROFILE, REPORT, PAGE]),
-        )
-        _target(_table(space, _profile(space)), _profile(space), target)
-        make_features(space, settings.quant, target)
-        outcome = select_and_explain(space, settings.quant, target, progress)
-        _copy(space, directory, OUTPUT)
-        inputs = {str(source): file_digest(path), "settings": _digest(settings)}
-    files = {str(directory / name): file_digest(directory / name) for name in OUTPUT}
-    return Receipt(
-        run_id="local",
-        stage="quant",
-        uri=str(directory),
-        rows=outcome.rows,
-        bytes=sum((directory / name).stat().st_size for name in OUTPUT),
-        sha256=digest_of(files),
-        schema=outcome.schema,
-        inputs=inputs,
-        seconds=round(time.monotonic() - started, 3),
-        files=files,
-        counts=outcome.counts,
-    )
-
-
-def _local(source: str | Path, settings: Settings, scratch: Path) -> Path:
-    path = Path(source)
-    if path.exists() or path.is_absolute() or ".." in path.parts:
-        return path
-    lake, key = open_lake(settings.lake), path.as_posix()
-    if not lake.exists(key):
-        raise AlchemyError(
-            ErrorCode.NOT_FOUND,
-            f"there is neither a file {path} nor a lake object {key!r} in {lake.uri}",
-        )
-    lake.download(key, scratch / path.name)
-    return scratch / path.name
-
-
-def _copy(space: Path, directory: Path, names: Sequence[str]) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            (directory / name).write_bytes((space / name).read_bytes())
-    except OSError as error:
-        raise AlchemyError(
-            ErrorCode.INPUT_INVALID,
-            f"cannot write to the output directory {directory}: {error.strerror or error}",
-            "Give a directory that can be written.",
-        ) from error
-
-
-def _target(table: Table, profile: Profile, target: str | None) -> pl.Series | None:
+def target_of(table: Table, profile: Profile, target: str | None) -> pl.Series | None:
+    """The values of the target column; INPUT_INVALID for an unknown one."""
     if target is None:
         return None
     if target not in profile.columns:
@@ -360,21 +293,24 @@ def _publish(
         schema=outcome.schema if outcome else (),
         inputs={
             "wash": context.receipt_of("wash").sha256,
-            "settings": _digest(context.settings),
+            "settings": settings_digest(context.settings),
         },
         counts=outcome.counts if outcome else None,
     )
 
 
-def _digest(settings: Settings) -> str:
+def settings_digest(settings: Settings) -> str:
+    """Digest of what shapes the stage."""
     return text_digest(settings.quant.model_dump_json())
 
 
-def _profile(space: Path) -> Profile:
+def profile_of(space: Path) -> Profile:
+    """The profile that `profile_table` wrote."""
     return Profile.from_dict(_read_json(space / PROFILE))
 
 
-def _table(space: Path, profile: Profile) -> Table:
+def table_of(space: Path, profile: Profile) -> Table:
+    """The canonical table that `profile_table` wrote."""
     return Table(space / TABLE, profile.rows, tuple(profile.numbers()))
 
 

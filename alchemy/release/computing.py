@@ -111,7 +111,7 @@ class Computer:
             document_id=f"records:{self._snapshot.version}",
             source="records",
             title=f"Query over the {rows_text(Plan(where=tuple(c for c in plan.where if c.says_kind)))}",
-            uri=f"index/{self._snapshot.version}/records.parquet",
+            uri=f"index/{self._snapshot.version}/facts.parquet",
             tenant="",
             acl=(),
             text=sql,

@@ -1,6 +1,7 @@
 """The lake on a real S3 server, the key-value store on a real Redis."""
 
 import asyncio
+import json
 import os
 import pickle
 import threading
@@ -13,9 +14,10 @@ import boto3
 import pytest
 from pydantic import SecretStr
 
-from alchemy.config import LakeSettings
+from alchemy.config import LakeSettings, Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
+from alchemy.quant.tables import run_table
 from alchemy.stores import open_lake
 from alchemy.stores.lake_local import LocalLake
 from alchemy.stores.redis import RedisStore
@@ -53,6 +55,20 @@ def test_s3_keeps_the_lake_contract(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(AlchemyError) as caught:
         lake.read("raw/b.bin")
     assert caught.value.code is ErrorCode.NOT_FOUND
+
+
+def test_a_table_is_measured_from_bucket_to_bucket(lake: Lake, s3_settings: LakeSettings) -> None:
+    rows = "".join(f"d{n},{n * n}\n" for n in range(60))
+    lake.write("tables/t.csv", f"id,a\n{rows}".encode())
+    settings = Settings(lake=s3_settings)
+    receipt = run_table(f"{lake.uri}/tables/t.csv", f"{lake.uri}/out/", settings)
+    assert receipt.rows == 60
+    names = {key.rpartition("/")[2] for key in receipt.files}
+    assert {o.key.removeprefix("out/") for o in lake.list("out/")} == names
+    assert json.loads(lake.read("out/profile.json"))["rows"] == 60
+    with pytest.raises(AlchemyError) as caught:
+        run_table(f"{lake.uri}/tables/none.csv", f"{lake.uri}/out", settings)
+    assert caught.value.code is ErrorCode.NOT_FOUND and "none.csv" in caught.value.message
 
 
 def test_objects_say_when_they_were_written(lake: Lake, tmp_path: Path) -> None:

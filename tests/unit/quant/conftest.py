@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from alchemy.config import Settings, load_settings
-from alchemy.quant.stage import run_table
+from alchemy.quant.tables import run_table
 from alchemy.types import Receipt
 
 

@@ -16,7 +16,7 @@ def world(directory: Path, days: np.ndarray, votes: np.ndarray) -> tuple[pl.Lazy
     ids = [f"jira:XD-{i:02d}" for i in range(60)]
     components = [["bus"] if i % 3 == 0 else ["ui"] for i in range(60)]
     identity = {name: [None] * 60 for name in IDENTITY if name != "document_id"}
-    records = directory / "records.parquet"
+    records = directory / "facts.parquet"
     schema = dict.fromkeys(identity, pl.String)
     pl.DataFrame(
         {"document_id": ids, **identity, "components": components, "project": [["XD"]] * 60},

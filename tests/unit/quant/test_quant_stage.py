@@ -52,7 +52,8 @@ def test_the_receipt_describes_exactly_the_files_in_the_lake(context):
         "report.html",
         "insights.jsonl",
         "features.json",
-        "records.parquet",
+        "facts.parquet",
+        "history.json",
     }
     assert receipt.rows == 120 and receipt.stage == "quant" and receipt.inputs["wash"] == "abc"
     features = pl.read_parquet(context.fetch("quant/r1/final_features.parquet"))
@@ -68,13 +69,40 @@ def test_the_receipt_describes_exactly_the_files_in_the_lake(context):
 
 def test_the_records_hold_each_document_with_its_labels_and_numbers(context):
     run(context)
-    records = pl.read_parquet(context.fetch("quant/r1/records.parquet"))
+    records = pl.read_parquet(context.fetch("quant/r1/facts.parquet"))
     assert records["document_id"].to_list() == [f"jira:XD-{i}" for i in range(120)]
     first = records.row(by_predicate=pl.col("document_id") == "jira:XD-1", named=True)
     assert (first["kind"], first["status"], first["components"]) == ("issue", ["Open"], ["bus"])
     metrics = pl.read_parquet(context.fetch("processed/r1/metrics.parquet"))
     own = metrics.filter(pl.col("document_id") == "jira:XD-1")["story_points"].item()
     assert first["story_points"] == own
+
+
+def test_the_next_run_tells_what_changed_since_the_released_one(context, tmp_path, settings):
+    run(context)
+    profile = json.loads(context.lake.read("quant/r1/profile.json"))
+    metrics = pl.read_parquet(context.fetch("processed/r1/metrics.parquet"))
+    one = pl.col("document_id") == "jira:XD-7"
+    metrics = metrics.with_columns(comment_count=pl.when(one).then(40.0).otherwise("comment_count"))
+    metrics.write_parquet(tmp_path / "next.parquet")
+    context.lake.upload("processed/r2/metrics.parquet", tmp_path / "next.parquet")
+    corpus = context.lake.read("processed/r1/cleaned_corpus.jsonl").decode().splitlines()
+    corpus[7] = corpus[7].replace('"Open"', '"Closed"')
+    context.lake.write("processed/r2/cleaned_corpus.jsonl", "\n".join([*corpus, ""]).encode())
+    context.lake.write("processed/r2/removed.jsonl", b"")
+    write_receipt(context.lake, Receipt("r2", "wash", "processed/r2", 120, 1, "d", (), {}, 0.1))
+    later = StageContext("r2", "quant", settings, context.lake, tmp_path / "scratch2")
+    run(later, Baseline(profile, "live release", "r1"))
+    lines = context.lake.read("quant/r2/insights.jsonl").decode().splitlines()
+    insights = {(i := json.loads(line))["document_id"]: i["insight"] for line in lines}
+    assert "Since the last release: status Open → Closed, comment count" in insights["jira:XD-7"]
+    assert [i for i, text in insights.items() if "Since the last" in text] == ["jira:XD-7"]
+    runs = json.loads(context.lake.read("quant/r2/history.json"))["runs"]
+    assert [entry["run"] for entry in runs] == ["r1", "r2"]
+    mean = [entry["sources"]["jira"]["columns"]["comment_count"]["mean"] for entry in runs]
+    assert mean[1] > mean[0]
+    page = context.lake.read("quant/r2/report.html").decode()
+    assert "<h2>2 runs</h2>" in page and page.count("<polyline class='trend'") == 2
 
 
 def test_drift_stops_the_stage_after_the_report_is_in_the_lake(context):

@@ -10,7 +10,7 @@ import pytest
 
 from alchemy.config import Settings
 from alchemy.errors import AlchemyError, ErrorCode
-from alchemy.quant.stage import run_table
+from alchemy.quant.tables import run_table
 from alchemy.stores import open_lake
 
 
