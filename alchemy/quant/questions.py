@@ -20,7 +20,7 @@ from alchemy.quant.vocabulary import FIRST, HIGHEST, LAST, LOWEST, NUMBER, Vocab
 
 _KEY = re.compile(r"\b[A-Z][A-Z0-9_]+-\d+\b|\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b")
 _MODAL = re.compile(
-    r"\b(?:can|could|may|might|must|should|shall|would you need|need|needs|required?|default)\b"
+    r"\b(?:can|could|may|might|must|should|shall|would|need|needs|required?|default)\b"
 )
 _AGGREGATES: tuple[tuple[str, Measure], ...] = (
     (r"average|mean|avg", "mean"),
@@ -34,12 +34,13 @@ _AGGREGATES: tuple[tuple[str, Measure], ...] = (
 )
 _AGGREGATE = "|".join(pattern for pattern, _ in _AGGREGATES)
 _PERIODS = "|".join(words.PERIODS.values())
-_SHARE = (
-    r"(?:what |which )?(?:percent(?:age)?|share|proportion|fraction|ratio)(?: of)?(?: all| the)*"
-)
+_SHARE = r"(?:what |which )?(?:percent(?:age)?|share|proportion|fraction|ratio) of(?: all| the)*"
 _VERB = re.compile(
     r"(?<!that )(?<!which )(?<!who )\b(?:are|is|were|was|have|has|had|mentions?|contains?|lacks?|do not"
     r"|does not|don't|doesn't|references?|refers?|starts?|begins?|get|got)\b"
+)
+_RANKED = re.compile(
+    rf"\b(?:{HIGHEST}|{LOWEST}|how many|number of|average|mean|median|total|per|busiest|quietest)\b"
 )
 _COMPARED = re.compile(
     r"\b(?:more|fewer|less)\b(?! than)|\bmore (?:often|frequently)\b|\bthan (?!\d)"
@@ -131,7 +132,9 @@ class _Reader(LimitReader):
                 return Reading(None, True, unknown, missing)
             if not (self.counted and (self.said or self.alternatives)):
                 return None
-        strong = self.strong and not _MODAL.search(self.question.lower())
+        # which issue, the first issue, a list of issues: texts may say that, too
+        sought = (plan.group == "document_id" and not plan.column) or plan.column in DATES
+        strong = self.strong and not sought and not _MODAL.search(self.question.lower())
         if unknown:
             return Reading(None, strong, unknown, missing, tuple(self.notes))
         return Reading(self._finished(plan, whole), strong, notes=tuple(self.notes))
@@ -168,7 +171,7 @@ class _Reader(LimitReader):
         group = re.search(r"\b(?:which|what|per|by|each) ([a-z]+)", asked)
         lacking = self.vocabulary.without_data(group[1]) if group else None
         nouns = re.search(r"\b(?:merges?|bugs?|issues?|tickets?|pull requests?|prs?)\b", asked)
-        if lacking is None or not (self.kind or nouns):
+        if lacking is None or not (self.kind or nouns) or not _RANKED.search(asked):
             return None
         return Reading(None, True, self.unknown(), (lacking,))
 
