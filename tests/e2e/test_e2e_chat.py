@@ -51,6 +51,22 @@ def test_an_answer_quotes_its_sources_exactly(app: Any, token: str, question: st
     )
 
 
+def test_a_question_that_counts_is_computed_from_the_released_records(
+    app: Any, token: str
+) -> None:
+    corpus = app.data / "processed" / app.run_id / "cleaned_corpus.jsonl"
+    documents = [json.loads(line) for line in corpus.read_text(encoding="utf-8").splitlines()]
+    issues = sum(document["source"] == "jira" for document in documents)
+    with alchemy.connect(app.url, token=token) as client:
+        answer = client.chat("How many issues are there?")
+        events = list(client.stream("How many issues did John assign to Mary?"))
+    assert answer.text.startswith(f"There are {issues:,} issues. ")
+    assert answer.citations[0].quote == "SELECT count(*) FROM records\nWHERE kind = 'issue'"
+    assert answer.adapter == "none" and answer.release
+    last = events[-1].answer
+    assert last.abstained and "john" in last.text and not last.citations
+
+
 def test_a_stream_is_status_then_tokens_then_the_same_answer(
     app: Any, token: str, question: str
 ) -> None:
