@@ -21,6 +21,10 @@ class LoraSettings(Section):
     r: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.05, ge=0, lt=1)
+    dora: bool = False
+    """Learn magnitude and direction apart (DoRA, Liu et al. 2024): slower, helps small ranks."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(r) (rsLoRA, Kalajdzievski 2023): large ranks then keep learning."""
     target_modules: tuple[str, ...] = (
         "q_proj",
         "k_proj",

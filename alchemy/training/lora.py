@@ -150,6 +150,7 @@ def train(job: Job, around: Surroundings, scratch: Path, progress: Progress) -> 
         model.train()
         batch = [examples[row] for row in rows]
         loss = _shared_loss(wrapped, batch, tokenizer.pad_token_id, precision, around)
+        _require_finite(loss, step, settings.learning_rate)
         scaler.scale(loss).backward()
         rate = rate_at(
             step, steps, settings.learning_rate, max(1, int(steps * settings.warmup_share))
@@ -178,6 +179,17 @@ def train(job: Job, around: Surroundings, scratch: Path, progress: Progress) -> 
         # resumed after the last step: the newest checkpoint must be reported again by this attempt
         around.save(saved if around.rank == 0 else None, outcome)
     return outcome
+
+
+def _require_finite(loss: torch.Tensor, step: int, rate: float) -> None:
+    """Stop before a broken loss reaches the weights: the last checkpoint is still good."""
+    if not torch.isfinite(loss):
+        raise AlchemyError(
+            ErrorCode.STAGE_FAILED,
+            f"the training loss is {loss.item()} at step {step + 1}",
+            f"Lower training.learning_rate (it is {rate:g}) or train in bfloat16 or float32; "
+            "the checkpoints before it are kept.",
+        )
 
 
 def planned_steps(pairs: int, settings: TrainingSettings) -> int:
@@ -211,7 +223,22 @@ def lora_config(base: Any, settings: LoraSettings) -> LoraConfig:
             f"({type(base).__name__}) does not have",
             f"Its linear modules are: {', '.join(known)}.",
         )
+    chosen = [
+        module
+        for name, module in base.named_modules()
+        if name in linear
+        and name.rpartition(".")[2] in {t.rpartition(".")[2] for t in settings.target_modules}
+    ]
+    smallest = min(min(module.weight.shape) for module in chosen)
+    if settings.r > smallest:
+        raise AlchemyError(
+            ErrorCode.CONFIG_INVALID,
+            f"model_c.lora.r is {settings.r}, but the smallest layer it adapts is {smallest} wide",
+            f"Set r to at most {smallest}; a larger rank could not learn more.",
+        )
     return LoraConfig(
+        use_dora=settings.dora,
+        use_rslora=settings.rslora,
         task_type="CAUSAL_LM",
         r=settings.r,
         lora_alpha=settings.alpha,

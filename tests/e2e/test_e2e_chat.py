@@ -51,9 +51,7 @@ def test_an_answer_quotes_its_sources_exactly(app: Any, token: str, question: st
     )
 
 
-def test_a_question_that_counts_is_computed_from_the_released_records(
-    app: Any, token: str
-) -> None:
+def test_a_question_that_counts_is_computed_from_the_released_records(app: Any, token: str) -> None:
     corpus = app.data / "processed" / app.run_id / "cleaned_corpus.jsonl"
     documents = [json.loads(line) for line in corpus.read_text(encoding="utf-8").splitlines()]
     issues = sum(document["source"] == "jira" for document in documents)

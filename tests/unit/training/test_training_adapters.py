@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from training_world import MODEL, TRAINING, Alone, pair
 
 from alchemy.config import LakeSettings, Settings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.models.causal import CausalGenerator
+from alchemy.models.huggingface import load_causal
+from alchemy.models.prompts import instruction_prompt
 from alchemy.models.weights import weights_digest
 from alchemy.protocols import GenerationRequest
 from alchemy.stage import StageContext, no_progress, write_jsonl, write_receipt
@@ -20,6 +29,7 @@ from alchemy.stores.versions import file_digest, publish_directory
 from alchemy.training import stage
 from alchemy.training.adapters import fetch_adapter, publish_adapter
 from alchemy.training.lora import Job, read_outcome, train
+from alchemy.training.registry import adapter_versions, difference, export_adapter
 from alchemy.types import Receipt
 
 
@@ -157,3 +167,90 @@ def test_publishing_the_same_adapter_twice_changes_nothing(
     first = published(lake, checkpoint, tmp_path / "1", "base-a")
     assert published(lake, checkpoint, tmp_path / "2", "base-a").sha256 == first.sha256
     assert publish_directory(lake, "adapters", first.version, tmp_path) == first
+
+
+_ELSEWHERE = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import PeftModel
+assert "alchemy" not in sys.modules
+where, merged = sys.argv[1], sys.argv[2] == "merged"
+base = where if merged else where + "/base"
+model = AutoModelForCausalLM.from_pretrained(base)
+if not merged:
+    model = PeftModel.from_pretrained(model, where)
+model.eval()
+tokenizer = AutoTokenizer.from_pretrained(base)
+ids = tokenizer(sys.argv[3], return_tensors="pt", add_special_tokens=False).input_ids
+with torch.no_grad():
+    logits = model(ids).logits[0, -1].tolist()
+    told = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
+print(json.dumps({"logits": logits, "text": tokenizer.decode(told, skip_special_tokens=True)}))
+"""
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_an_exported_adapter_gives_the_same_logits_without_this_package(
+    lake: LocalLake,
+    checkpoint: Path,
+    corpus: Path,
+    tmp_path: Path,
+    merge: bool,
+) -> None:
+    from alchemy.training.base import build_base, fetch_base
+
+    build_base(lake, MODEL, corpus, tmp_path / "build")
+    base, digest = fetch_base(lake, MODEL, tmp_path / "cache")
+    version = published(lake, checkpoint, tmp_path, digest).version
+    output = tmp_path / "export"
+    files = export_adapter(lake, version, MODEL, tmp_path / "cache", output, merge=merge)
+    assert {path.name for path in files} >= {"config.json"}
+    kind = "merged" if merge else "adapter"
+    prompt = instruction_prompt("What fails in XD-3?")
+    told = subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE, str(output), kind, prompt],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    theirs = json.loads(told.stdout.splitlines()[-1])
+    directory, _ = fetch_adapter(lake, version, tmp_path / "cache")
+    model, tokenizer = load_causal(base, "cpu", torch.float32, "model_c")
+    mine = PeftModel.from_pretrained(model, directory).eval()
+    ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False).input_ids
+    with torch.no_grad():
+        np.testing.assert_allclose(theirs["logits"], mine(ids).logits[0, -1], atol=2e-4)
+    generator = CausalGenerator(MODEL, base)
+    generator.load_adapter(version, directory)
+    (served,) = generator.generate([GenerationRequest(prompt, 8, adapter=version)])
+    assert theirs["text"].strip() == served.text.strip()
+    with pytest.raises(AlchemyError) as caught:
+        export_adapter(lake, version, MODEL, tmp_path / "cache", output)
+    assert caught.value.code is ErrorCode.CONFLICT
+
+
+def test_two_adapters_differ_in_what_they_learned_from(
+    lake: LocalLake, checkpoint: Path, base_dir: Path, tmp_path: Path
+) -> None:
+    digest = weights_digest(base_dir)
+    first = published(lake, checkpoint, tmp_path / "1", digest).version
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint, other)
+    tensors = load_file(other / "adapter_model.safetensors")
+    save_file({n: t * 2 for n, t in tensors.items()}, other / "adapter_model.safetensors")
+    second = publish_adapter(
+        lake,
+        other,
+        tmp_path / "2",
+        base_digest=digest,
+        pairs=[pair(1), pair(4)],
+        lora=MODEL.lora.model_copy(update={"r": 4}),
+        training=TRAINING,
+        outcome=read_outcome(checkpoint),
+    ).version
+    assert [a.version for a in adapter_versions(lake)] == sorted([first, second])
+    found = difference(lake, first, second)
+    assert found["hyperparameters"] == {"lora.r": [8, 4]} and found["base"] == {}
+    assert found["documents"]["added"] == ["jira:XD-4"]
+    assert found["documents"]["removed"] == ["jira:XD-2", "jira:XD-3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,34 @@ def test_target_modules_the_base_lacks_are_named_with_those_it_has(
 @pytest.mark.parametrize(("pairs", "steps"), [(10_000, 300), (100, 48), (3, 8), (1, 8)])
 def test_few_pairs_are_not_repeated_beyond_the_epochs(pairs: int, steps: int) -> None:
     assert planned_steps(pairs, TrainingSettings(max_steps=300)) == steps
+
+
+def test_a_rank_beyond_the_smallest_layer_is_refused(
+    base_dir: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model = MODEL.model_copy(update={"lora": LoraSettings(r=33)})
+    with pytest.raises(AlchemyError) as caught:
+        train(Job(base_dir, *pairs, model, TRAINING), Alone(tmp_path / "k"), tmp_path, no_progress)
+    assert caught.value.code is ErrorCode.CONFIG_INVALID and "32" in caught.value.message
+
+
+def test_a_loss_that_is_no_number_stops_before_it_reaches_a_checkpoint(
+    base_dir: Path, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    around = Alone(tmp_path / "kept")
+    with pytest.raises(AlchemyError) as caught:
+        run(base_dir, pairs, around, tmp_path, learning_rate=1e30, max_steps=40)
+    assert caught.value.code is ErrorCode.STAGE_FAILED and "nan" in caught.value.message
+    assert not any(step > 4 for step in around.saves)
+
+
+@pytest.mark.parametrize("option", ["dora", "rslora"])
+def test_the_kinds_of_lora_train_and_are_recorded(
+    base_dir: Path, pairs: tuple[Path, Path], tmp_path: Path, option: str
+) -> None:
+    around = Alone(tmp_path / "kept")
+    model = MODEL.model_copy(update={"lora": MODEL.lora.model_copy(update={option: True})})
+    outcome = train(Job(base_dir, *pairs, model, TRAINING), around, tmp_path, no_progress)
+    assert outcome.eval_loss < outcome.base_eval_loss
+    config = json.loads((around.directory / "adapter_config.json").read_text())
+    assert config[f"use_{option}"] is True
