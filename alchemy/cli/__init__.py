@@ -14,7 +14,7 @@ from contextlib import nullcontext, redirect_stdout
 
 from alchemy.errors import AlchemyError, ErrorCode
 
-_GROUPS = ("up", "runs", "lake", "people", "chat", "releases", "adapters", "forget", "gc")
+_GROUPS = ("up", "runs", "lake", "people", "chat", "releases", "adapters", "pairs", "forget", "gc")
 
 
 class _Parser(argparse.ArgumentParser):

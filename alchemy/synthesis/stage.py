@@ -11,6 +11,7 @@ from pathlib import Path
 from alchemy.config import Settings, SynthesisSettings
 from alchemy.protocols import Lake, Redact
 from alchemy.stage import StageContext, read_jsonl
+from alchemy.synthesis.card import CARD, counted, dataset_card
 from alchemy.synthesis.feedback import DocumentAccess, Rated, approved_pairs
 from alchemy.synthesis.refining import (
     Refined,
@@ -29,7 +30,7 @@ Spread = Callable[[Sequence[RefineUnit], Settings], Iterable[Refined]]
 def run(
     context: StageContext, ratings: Iterable[Rated], redact: Redact, spread: Spread | None = None
 ) -> Receipt:
-    """Write `sft/<run_id>/sft_train.jsonl` and `sft_eval.jsonl`, sorted by id.
+    """Write `sft/<run_id>/sft_train.jsonl` and `sft_eval.jsonl`, sorted by id, and a dataset card.
 
     Held out are whole documents, chosen by a hash of their id: the same ones in every run.
 
@@ -62,6 +63,12 @@ def run(
         name: _write_sorted(context.out(name), context.out("drafts.jsonl"), chosen, held_out)
         for name, held_out in (("sft_train.jsonl", False), ("sft_eval.jsonl", True))
     }
+    train, test = (counted(read_jsonl(path, SftPair)) for path in files.values())
+    card = context.out(CARD)
+    model = context.settings.model_a
+    writer = f"{model.provider} {model.model_id or ''}".strip()
+    card.write_text(dataset_card(context.run_id, train, test, rejected, writer), encoding="utf-8")
+    files[CARD] = card
     held_out = sum(draft.held_out for draft in chosen)
     return context.finish(
         f"sft/{context.run_id}",

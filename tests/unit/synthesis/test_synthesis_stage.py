@@ -51,6 +51,22 @@ def test_pairs_carry_the_lineage_and_rights_of_their_chunk(tmp_path: Path) -> No
     assert (pair.origin, pair.verified) == ("synthesis", True)
 
 
+def test_the_card_counts_what_the_files_hold(tmp_path: Path) -> None:
+    context = washed(tmp_path, ISSUES)
+    receipt = refine(context)
+    train, held_out = (
+        pairs_of(context, receipt, name) for name in ("sft_train.jsonl", "sft_eval.jsonl")
+    )
+    card = context.lake.read(f"{receipt.uri}/README.md").decode()
+    assert f"| pairs | {len(train):,} | {len(held_out):,} |" in card
+    for kind in {pair.kind for pair in train}:
+        own = [sum(pair.kind == kind for pair in side) for side in (train, held_out)]
+        assert f"| {kind} | {own[0]:,} | {own[1]:,} |" in card
+    for name, count in receipt.counts.items():
+        if name.startswith("rejected."):
+            assert f"- {name.removeprefix('rejected.')}: {count:,}" in card
+
+
 def test_no_document_is_on_both_sides_and_the_files_are_sorted(tmp_path: Path) -> None:
     context = washed(tmp_path, ISSUES)
     receipt = refine(context)
