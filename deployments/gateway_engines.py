@@ -14,7 +14,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.knowledge.followup import standalone
 from alchemy.logs import get_logger
 from alchemy.protocols import GenerationRequest
-from alchemy.quant.phrasing import may_compute
+from alchemy.quant.cues import may_compute
 from alchemy.release.cache import BROKEN
 from alchemy.serving.admission import Busy
 from alchemy.serving.ask import Engines

@@ -29,7 +29,7 @@ class Found:
     inside: frozenset[str]
 
 
-def documents_with(catalog: Catalog, phrase: str, *, in_title: bool = False) -> Found:
+def documents_with(catalog: Catalog, phrase: str, in_title: bool = False) -> Found:
     """The documents in whose title or text a phrase occurs, whatever its case.
 
     The inverted index gives the candidates, their texts decide. Access is the caller's concern.

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from alchemy.quant import vocabulary as words
+from alchemy.quant.cues import CUE, LONGEST
 from alchemy.quant.limits import LimitReader
-from alchemy.quant.phrasing import CUE, LONGEST, normalised
+from alchemy.quant.phrasing import normalised
 from alchemy.quant.plan import Condition, Measure, Plan
 from alchemy.quant.records import DATES
 from alchemy.quant.vocabulary import FIRST, HIGHEST, LAST, LOWEST, NUMBER, Vocabulary, number_of

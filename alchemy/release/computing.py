@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Collection
 from datetime import date
+from functools import lru_cache, partial
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ from alchemy.types import Answer, Chunk, Citation, Filters, Passage, Principal
 
 NO_MODEL = "none"
 _QUOTE_CHARS = 200
+_PHRASES_KEPT = 16
 Computed: TypeAlias = tuple[Answer, list[Passage]]
 
 
@@ -38,6 +40,8 @@ class Computer:
         self._release = release
         self._snapshot = snapshot
         self._lock = threading.Lock()
+        # an index never changes, and a plan may be run twice
+        self._found = lru_cache(_PHRASES_KEPT)(partial(documents_with, snapshot.catalog))
         self._vocabularies: WeakKeyDictionary[Access, Vocabulary] = WeakKeyDictionary()
 
     def answer(
@@ -77,10 +81,10 @@ class Computer:
             return known
 
     def _find(self, phrase: str, in_title: bool) -> Collection[str]:
-        return documents_with(self._snapshot.catalog, phrase, in_title=in_title).words
+        return self._found(phrase, in_title).words
 
     def _find_inside(self, phrase: str, in_title: bool) -> Collection[str]:
-        found = documents_with(self._snapshot.catalog, phrase, in_title=in_title)
+        found = self._found(phrase, in_title)
         return found.words | found.inside
 
     def _told(self, question: str, plan: Plan, result: Result, notes: list[str]) -> Computed:
