@@ -95,7 +95,7 @@ def diff(arguments: argparse.Namespace, out: Output) -> None:
     lake = open_lake(load_settings(arguments.config).lake)
     found = difference(lake, arguments.first, arguments.second)
     lines = [
-        f"{part}.{name}: {before} → {after}" if name else f"{part}: {before} → {after}"
+        f"{name}: {before} → {after}"
         for part in ("base", "hyperparameters", "evaluation", "acl")
         for name, (before, after) in found[part].items()
     ]

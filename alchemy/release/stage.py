@@ -14,6 +14,7 @@ from alchemy.models.weights import ADAPTER_WEIGHTS
 from alchemy.release.evaluate import EVALUATION_FILE
 from alchemy.release.gate import judge
 from alchemy.release.model import live_release, load_release, publish_release
+from alchemy.release.moving import withdrawal
 from alchemy.stage import StageContext
 from alchemy.stores.versions import read_manifest
 from alchemy.types import Receipt, Release, text_digest
@@ -132,6 +133,14 @@ def _promote(
         f"runs/{context.run_id}/release/verdict.json", json.dumps(record, indent=1).encode()
     )
     context.progress("release.verdict", record)
+    withdrawn = withdrawal(context.lake, candidate.id)
+    if withdrawn is not None:
+        raise AlchemyError(
+            ErrorCode.GATE_REFUSED,
+            f"release {candidate.id} stays back: {withdrawn['by']} rolled it back"
+            f"{': ' + withdrawn['reason'] if withdrawn['reason'] else ''}",
+            f"`alchemy releases promote {candidate.id}` makes it live all the same.",
+        )
     if not verdict.passed:
         get_logger().warning("release.refused", **record)
         raise AlchemyError(

@@ -16,7 +16,7 @@ from alchemy.protocols import Lake
 from alchemy.stores.versions import MANIFEST, read_manifest
 from alchemy.training.adapters import RETRIEVAL_PREFIX, ROOT, fetch_adapter
 from alchemy.training.base import fetch_base
-from alchemy.types import JsonRecord
+from alchemy.types import JsonRecord, differing
 
 BASE = "base"
 """Folder of an export that holds the base model, where it exists nowhere else."""
@@ -61,7 +61,7 @@ def difference(lake: Lake, first: str, second: str) -> dict[str, Any]:
     before, after = (adapter_version(lake, version).meta for version in (first, second))
     mine, theirs = (_lineage(lake, version) for version in (second, first))
     found: dict[str, Any] = {
-        name: _changed(_flat(before.get(name)), _flat(after.get(name)))
+        name: differing({name: before.get(name)}, {name: after.get(name)})
         for name in ("base", "hyperparameters", "evaluation", "acl")
     }
     for name in ("documents", "pairs"):
@@ -130,21 +130,3 @@ def _merge(base: Path, adapter: Path, output: Path) -> None:
 
 def _lineage(lake: Lake, version: str) -> Mapping[str, Any]:
     return json.loads(lake.read(f"{ROOT}/{version}/lineage.json"))
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted names."""
-    if not isinstance(value, dict):
-        return {name: value}
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        found |= _flat(inner, f"{name}.{key}" if name else str(key))
-    return found
-
-
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
-    return {
-        name: [before.get(name), after.get(name)]
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    }

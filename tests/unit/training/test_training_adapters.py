@@ -251,6 +251,6 @@ def test_two_adapters_differ_in_what_they_learned_from(
     ).version
     assert [a.version for a in adapter_versions(lake)] == sorted([first, second])
     found = difference(lake, first, second)
-    assert found["hyperparameters"] == {"lora.r": [8, 4]} and found["base"] == {}
+    assert found["hyperparameters"] == {"hyperparameters.lora.r": [8, 4]} and found["base"] == {}
     assert found["documents"]["added"] == ["jira:XD-4"]
     assert found["documents"]["removed"] == ["jira:XD-2", "jira:XD-3"]
