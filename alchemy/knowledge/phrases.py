@@ -29,13 +29,14 @@ class Found:
     inside: frozenset[str]
 
 
-def documents_with(catalog: Catalog, phrase: str, in_title: bool = False) -> Found:
+def documents_with(catalog: Catalog, phrase: str, where: str = "text") -> Found:
     """The documents in whose title or text a phrase occurs, whatever its case.
 
     The inverted index gives the candidates, their texts decide. Access is the caller's concern.
 
     Args:
-        in_title: look at titles alone.
+        where: `title` or `description` look at one of them alone; a record that has only a title has
+            no description.
     """
     wanted = re.compile(r"\s+".join(map(re.escape, phrase.split())), re.IGNORECASE)
     words: set[str] = set()
@@ -43,9 +44,8 @@ def documents_with(catalog: Catalog, phrase: str, in_title: bool = False) -> Fou
     for document, title, text in _texts(catalog, _candidates(catalog, phrase)):
         if document in words:
             continue
-        spans = [
-            (t, m) for t in ((title,) if in_title else (title, text)) for m in wanted.finditer(t)
-        ]
+        own = {"title": (title,), "description": (text,) if text != title else ()}
+        spans = [(t, m) for t in own.get(where, (title, text)) for m in wanted.finditer(t)]
         if any(_is_word(t, *m.span()) for t, m in spans):
             words.add(document)
         elif spans:

@@ -40,7 +40,7 @@ def date_conditions(text: str, today: date) -> tuple[str, list[Condition]] | Non
     verb = r"(?:(?P<verb>created|opened|made|written|submitted|raised|filed|reported|committed|added|updated|changed|modified|edited|merged|closed|resolved|fixed|completed|finished) )?"
     forms = (
         rf"{verb}(?:between|from) (?P<a>{point}) (?:and|to|until|through|till) (?P<b>{point})",
-        rf"{verb}(?P<how>in|during|on|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?: (?:on|onwards?))?",
+        rf"{verb}(?P<how>in|during|on|of|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?: (?:on|onwards?))?",
         rf"{verb}(?:in|during|over|within)? ?(?:the )?(?P<ago>last|past|previous) (?:(?P<n>{NUMBER}) )?(?P<unit>day|week|month|year)s?",
         rf"{verb}(?P<this>this|today|yesterday) ?(?P<unit>week|month|year|quarter)?",
     )

@@ -11,8 +11,8 @@ from alchemy.quant.plan import Condition, Period, Plan
 from alchemy.quant.records import COPIES, DATES, Records
 from alchemy.quant.table import collect
 
-Find = Callable[[str, bool], Collection[str]]
-"""(Phrase, in the title only) → ids of the documents that mention it."""
+Find = Callable[[str, str], Collection[str]]
+"""(Phrase, `title`, `description` or `text` for both) → ids of the documents that mention it."""
 MOST_GROUPS = 20
 """Groups listed in an answer."""
 _CUT: dict[Period, int] = {"year": 4, "month": 7, "day": 10}
@@ -143,7 +143,7 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
         case "mentions":
             found: set[str] = set()
             for value in values:
-                found |= set(find(str(value), condition.column == "title"))
+                found |= set(find(str(value), condition.column))
             made = pl.col("document_id").is_in(pl.Series(sorted(found), dtype=pl.String).implode())
         case "starts" | "ends":
             title = column.str.to_lowercase()
@@ -156,7 +156,7 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
         case _:
             number = float(values[0])
             made = {
-                "=": column == number,
+                "=": column.is_in([float(value) for value in values]),
                 ">": column > number,
                 ">=": column >= number,
                 "<": column < number,
@@ -236,7 +236,7 @@ def _compared(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> 
         count, _, value = collect(
             own.select(pl.len().alias("n"), used.alias("u"), measure.alias("v"))
         ).row(0)
-        rows.append(Row(str(one.values[0]), float(value or 0.0), int(count)))
+        rows.append(Row(_label(one.values[0]), float(value or 0.0), int(count)))
     if plan.order:
         rows.sort(key=lambda row: row.value, reverse=plan.order == "highest")
     tied = sum(1 for row in rows if row.value == rows[0].value)

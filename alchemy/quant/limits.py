@@ -177,6 +177,15 @@ class LimitReader:
         while match := self.take(f"(?:all |the )?(?P<kind>{self.vocabulary.kind})"):
             self.set_kind(match["kind"])
 
+    def either(self) -> None:
+        """Two equal-signs on one column: alternatives of a comparison, for nothing is both."""
+        equal = [c for c in self.where if c.op == "=" and not c.negated]
+        same = [c for c in equal if sum(o.column == c.column for o in equal) > 1]
+        if self.compare and same:
+            self.alternatives += same
+            self.where = [c for c in self.where if c not in same]
+            self.take("or")
+
     def _numeric(self) -> None:
         """`more than 8 story points`, `story points above 8`, `8-point`, `between 3 and 5 comments`."""
         column, number = rf"(?P<column>{self.vocabulary.number})", rf"(?P<a>{NUMBER})"
@@ -188,6 +197,7 @@ class LimitReader:
         forms = (
             rf"{_HAVING}(?P<not>not )?between {number} and (?P<b>{NUMBER}) {column}",
             rf"{_HAVING}{column}{joined} (?P<not>not )?between {number} and (?P<b>{NUMBER})",
+            rf"{_HAVING}(?:either )?{number} or (?P<also>{NUMBER}) {column}",
             rf"{_HAVING}(?P<column>{texts}){joined} {said}{_OR_MORE}(?: (?:characters|chars|letters))?",
             rf"{_HAVING}{said}\+?{_OR_MORE} {column}{_OR_MORE.replace('<tail>', '<tail2>')}",
             rf"{number}-{column}",
@@ -278,6 +288,8 @@ class LimitReader:
 
 def _numbers(name: str, got: dict[str, str | None], text: str) -> list[Condition]:
     first = number_of(got.get("a") or "0")
+    if got.get("also"):
+        return [Condition(name, "=", (first, number_of(got["also"] or "0")))]
     if got.get("b"):
         second = number_of(got["b"] or "0")
         return [Condition(name, ">=", (first,)), Condition(name, "<=", (second,))]

@@ -28,6 +28,7 @@ _MOST_WORDS = 5
 _NEVER = frozenset(
     "how what which who many number average mention mentions mentioning more most fewer issues commits not".split()
 )
+_TEXT = re.compile(r"in (?:the|their|its) (?:texts?|descriptions?|body)$")
 _TITLE = re.compile(r"titles?|summar|names?|heading")
 
 
@@ -72,6 +73,7 @@ def read_mentions(text: str, quoted: Sequence[str], kind: str, *, compare: bool)
             got = match.groupdict()
             place = (got.get("place") or "") if pattern in (verb, passive) else match[0]
             column = "title" if _TITLE.search(place) or pattern is starts else "text"
+            column = "description" if _TEXT.search(place) else column
             how = (got.get("how") or "")[:5]
             op = (
                 "starts"

@@ -38,8 +38,9 @@ class Condition:
     """One limit on the rows; `negated` turns it round.
 
     Attributes:
-        column: a column of the records; `title` or `text` for the operations on words.
-        values: any of them suffices for `is`, `mentions`, `starts` and `ends`; one date (ISO 8601)
+        column: a column of the records; `title`, `description` or `text` (both) for the operations
+            on words.
+        values: any of them suffices for `is`, `=`, `mentions`, `starts` and `ends`; one date (ISO 8601)
             for `from` (inclusive) and `until` (exclusive); one number to compare with.
     """
 
@@ -74,7 +75,8 @@ class Condition:
             text = told[0] if len(told) == 1 else f"({' OR '.join(told)})"
         else:
             sign = {"from": ">=", "until": "<"}.get(self.op, self.op)
-            text = f"{column} {sign} {_value_sql(self.values[0])}"
+            told = [_value_sql(v) for v in self.values]
+            text = f"{column} IN ({', '.join(told)})" if told[1:] else f"{column} {sign} {told[0]}"
         return f"NOT {text}" if self.negated else text
 
 
@@ -157,4 +159,4 @@ def name_sql(name: str) -> str:
 
 
 def _value_sql(value: str | float) -> str:
-    return f"{value:g}" if isinstance(value, float | int) else "'" + value.replace("'", "''") + "'"
+    return f"{value:.15g}" if isinstance(value, float | int) else "'" + value.replace("'", "''") + "'"

@@ -108,6 +108,7 @@ class _Reader(LimitReader):
         self.limits()
         self._groups()
         self.values()
+        self.either()
         if self.plan is None and not self._counting(share=bool(share)):
             return self._not_recorded()
         assert self.plan is not None
@@ -205,7 +206,8 @@ class _Reader(LimitReader):
     def _superlative_group(self) -> bool:
         """`which component has the most bugs`, `which year had the highest average story points`."""
         who = rf"(?:which|what|the|in which|in what) (?P<group>{self.vocabulary.label}|{_PERIODS})"
-        does = r"(?: (?:has|have|had|with|got|saw|contains?|is|are|was|were|do|did|of))*"
+        # a date may have stood in between: which month in 2014 had the most
+        does = r"(?: (?:has|have|had|with|got|saw|contains?|is|are|was|were|do|did|of|there|\|))*"
         best = rf"(?: the)? (?:(?P<high>{HIGHEST})|(?P<low>{LOWEST}))"
         match = self.find(rf"{who}{does}{best}(?: number of| total)?")
         group, period = self.group_of(match["group"]) if match else (None, None)
@@ -292,7 +294,7 @@ class _Reader(LimitReader):
         column = rf"(?P<column>{self.vocabulary.label}|{self.vocabulary.number})"
         often = r"(?:common|frequent|used|frequently used|popular|often used|often|frequently)"
         match = (
-            self.take(rf"(?P<how>most|least) {often} {column}(?: values?)?")
+            self.take(rf"(?P<how>most|least) {often} (?:number of )?{column}(?: values?)?")
             or self.take(
                 rf"(?:which|what) {column}(?: values?)? (?:is|was|are|were|occurs?|appears?)(?: the)?"
                 rf" (?P<how>most|least) {often}"
@@ -340,6 +342,8 @@ class _Reader(LimitReader):
         ):
             name = match["column"] or match["label"]
             return self._distinct(self.vocabulary.label_named(name) or self.column(name))
+        if match := self.take(rf"{number} (?:total|sum)"):
+            return self._measured("sum", match["column"])
         if match := self.take(rf"(?P<agg>{_AGGREGATE}){of} {number}"):
             return self._measured(self._measure(match["agg"]), match["column"])
         average = r"(?P<avg>.*\b(?:on average|the average|the typical)\b)?"

@@ -145,7 +145,7 @@ FILLER = frozenset(
     """a about all altogether an and any are as at be been by can currently did do does each ever every exist exists
     far find for from give got had has have having here how i in is it its list many me much now number of
     on our out overall please recorded say show so such tell that the their them there these they this
-    made created opened written filed submitted raised happen happened those to total us was we were what when where whether which who whose with would you your
+    make made know want like created opened written filed submitted raised happen happened those to total us was we were what when where whether which whose with would you your
     value values times time jira git wiki project company data dataset database table index system
     spring xd's among between""".split()
 )
@@ -240,6 +240,7 @@ class Vocabulary:
     def without_data(self, phrase: str) -> str | None:
         """The column of our vocabulary that a phrase names and these records lack."""
         typed = [(name, (pattern,)) for pattern, name in TYPES.items()]
+        typed.append(("author", ("who|authors?|wrote",)))
         for name, phrases in [*_COLUMNS.items(), *_LABELS.items(), *typed]:
             if name not in self.numbers and name not in self.labels and _matches(phrases, phrase):
                 return name

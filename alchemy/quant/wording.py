@@ -110,6 +110,8 @@ def _condition(condition: Condition) -> str:
     match condition.op:
         case "mentions" if condition.column == "title":
             return f"{'without' if condition.negated else 'with'} {values} in the title"
+        case "mentions" if condition.column == "description":
+            return f"{'without' if condition.negated else 'with'} {values} in the text"
         case "mentions":
             return f"{'not ' if condition.negated else ''}mentioning {values}"
         case "starts" | "ends":
@@ -128,7 +130,7 @@ def _condition(condition: Condition) -> str:
             if condition.negated and condition.op == "=":
                 return f"with {name} other than {values}"
             turned = "not " if condition.negated else ""
-            one = condition.op == "=" and condition.values[0] == 1
+            one = condition.op == "=" and condition.values == (1.0,)
             return f"with {turned}{_OPS.get(condition.op, '')}{values} {name.removesuffix('s') if one else name}"
 
 
@@ -276,7 +278,9 @@ def _records(plan: Plan, result: Result, numbers: Mapping[str, int]) -> str:
             if result.matched > len(shown)
             else ""
         )
-        return f"There are {number_text(result.matched)} {rows_text(plan)}:\n\n{lines}{cut}"
+        verb = "is" if result.matched == 1 else "are"
+        subject = rows_text(plan, result.matched)
+        return f"There {verb} {number_text(result.matched)} {subject}:\n\n{lines}{cut}"
     column = column_text(plan.column)
     told = [
         f"{_named(row, numbers)} ({row.date[:10]})"

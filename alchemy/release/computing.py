@@ -80,11 +80,11 @@ class Computer:
                 known = self._vocabularies[access] = Vocabulary(Records(path, allowed))
             return known
 
-    def _find(self, phrase: str, in_title: bool) -> Collection[str]:
-        return self._found(phrase, in_title).words
+    def _find(self, phrase: str, where: str) -> Collection[str]:
+        return self._found(phrase, where).words
 
-    def _find_inside(self, phrase: str, in_title: bool) -> Collection[str]:
-        found = self._found(phrase, in_title)
+    def _find_inside(self, phrase: str, where: str) -> Collection[str]:
+        found = self._found(phrase, where)
         return found.words | found.inside
 
     def _told(self, question: str, plan: Plan, result: Result, notes: list[str]) -> Computed:
