@@ -115,10 +115,12 @@ class Knowledge:
             AlchemyError: as `search`.
         """
         part = await self._part(release)
+        forgotten = self._tombstones.now().documents
+        hidden = frozenset(i for tenant, i in forgotten if tenant == principal.tenant)
         async with self._timed("compute"):
             today = datetime.now(UTC).date()
             return await asyncio.to_thread(
-                part.computer.answer, question, principal, filters, today
+                part.computer.answer, question, principal, filters, today, hidden
             )
 
     async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:

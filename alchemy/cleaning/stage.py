@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alchemy.cleaning import ledger, ner, pii, quality
+from alchemy.cleaning.copies import COPIES, copies
 from alchemy.cleaning.ledger import LEDGER, Ledger
 from alchemy.cleaning.metrics import aligned, metrics_schema
 from alchemy.cleaning.parts import Job, Parts, clear, read_table
@@ -122,7 +123,8 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             },
         )
         files = assemble(context, parts, reading, duplicates, finished)
-        files |= {name: context.out(name) for name in (RECORDS, LEDGER, BOILERPLATE)}
+        files |= {name: context.out(name) for name in (RECORDS, LEDGER, BOILERPLATE, COPIES)}
+        write_jsonl(files[COPIES], copies(Job(parts, settings, frozenset()), reading, duplicates))
         write_jsonl(files[BOILERPLATE], report)
         ledger.write_records(records, duplicates.places.tolist(), files[RECORDS])
         digests = boilerplate_digests(left_out)

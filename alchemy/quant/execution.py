@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from alchemy.quant.plan import Condition, Period, Plan
-from alchemy.quant.records import COPIES, DATES, Records
+from alchemy.quant.records import DATES, TEXT_OF, Records
 from alchemy.quant.table import collect
 
 Find = Callable[[str, str], Collection[str]]
@@ -52,7 +52,6 @@ class Result:
         unknown: column of a condition → rows of the kind asked about that have no value in it, so
             that nothing can be said of them.
         base: rows of that kind.
-        copies: records that were removed as duplicates of the matched ones.
     """
 
     value: float | None
@@ -63,7 +62,6 @@ class Result:
     tied: int = 0
     unknown: dict[str, int] = field(default_factory=dict[str, int])
     base: int = 0
-    copies: int = 0
 
 
 def execute(plan: Plan, records: Records, find: Find) -> Result:
@@ -84,9 +82,7 @@ def execute(plan: Plan, records: Records, find: Find) -> Result:
         return Result(None, base, 0, unknown=unknown, base=base)
     for condition in limits:
         frame = frame.filter(_expression(condition, records, find))
-    copies = int(collect(frame.select(pl.col(COPIES).sum())).item() or 0)
-    result = _run(plan, records, frame, find)
-    return replace(result, unknown=unknown, base=base, copies=copies)
+    return replace(_run(plan, records, frame, find), unknown=unknown, base=base)
 
 
 def _unknown(frame: pl.LazyFrame, conditions: Sequence[Condition]) -> tuple[dict[str, int], int]:
@@ -144,7 +140,7 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
             found: set[str] = set()
             for value in values:
                 found |= set(find(str(value), condition.column))
-            made = pl.col("document_id").is_in(pl.Series(sorted(found), dtype=pl.String).implode())
+            made = TEXT_OF.is_in(pl.Series(sorted(found), dtype=pl.String).implode())
         case "starts" | "ends":
             title = column.str.to_lowercase()
             ask = title.str.starts_with if condition.op == "starts" else title.str.ends_with

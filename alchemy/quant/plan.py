@@ -159,4 +159,6 @@ def name_sql(name: str) -> str:
 
 
 def _value_sql(value: str | float) -> str:
-    return f"{value:.15g}" if isinstance(value, float | int) else "'" + value.replace("'", "''") + "'"
+    return (
+        f"{value:.15g}" if isinstance(value, float | int) else "'" + value.replace("'", "''") + "'"
+    )

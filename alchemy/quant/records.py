@@ -11,8 +11,7 @@ import itertools
 import json
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +24,12 @@ from alchemy.types import Document, project_of
 
 RECORDS = "facts.parquet"
 IDENTITY = (*KEYS, "kind", "title")
-COPIES = "copies"
-_COPIED = ("exact_duplicate", "near_duplicate")
+SAME_AS = "same_as"
+"""Of a record that search leaves out: the document that has its text."""
+_NUMBER = "_number"
+"""After the name of a number that is a label's, too."""
+TEXT_OF = pl.coalesce(SAME_AS, "document_id")
+"""The document in whose text a record's words stand."""
 DATES = ("created_at", "updated_at", "closed_at")
 LONGEST_LABEL = 80
 """Characters; longer values are texts."""
@@ -34,7 +37,7 @@ MOST_VALUES = 5_000
 """Distinct values up to which a label's values are recognised in questions."""
 _BATCH = 5_000
 _NOT_LABELS = frozenset(
-    {"columns", "parents", "path", "head", "encoding", "front_matter", "links", "issues"}
+    {"columns", "parents", "path", "head", "encoding", "front_matter", "links", "issues", "same_as"}
 )
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _KINDS = {"jira": "issue", "confluence": "page", "documents": "document", "database": "row"}
@@ -59,52 +62,34 @@ def labels_of(document: Document) -> dict[str, list[str]]:
     return found
 
 
-def write_records(corpus: Path, metrics: Path, removed: Path, output: Path) -> int:
+def write_records(corpus: Path, metrics: Path, copies: Path, output: Path) -> int:
     """Write the records of a run; how many.
 
     Args:
         corpus: `cleaned_corpus.jsonl`.
         metrics: `metrics.parquet` of the same documents.
-        removed: `removed.jsonl`: a record whose text says the same as another's is not counted, so
-            the other one says in `copies` how many there were.
+        copies: `copies.jsonl`, records that search leaves out since another says the same: they
+            count all the same, and `same_as` names the other one.
     """
     with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
-        parts: list[pl.LazyFrame] = []
-        with corpus.open(encoding="utf-8") as lines:
-            documents = (Document.from_dict(json.loads(line)) for line in lines)
-            for number, batch in enumerate(_batches(documents)):
-                part = Path(scratch) / f"{number:06d}.parquet"
-                batch.write_parquet(part)
-                parts.append(pl.scan_parquet(part))
-        if not parts:
-            pl.DataFrame(schema=dict.fromkeys(IDENTITY, pl.String)).write_parquet(output)
+        kept = _scanned(corpus, Path(scratch) / "kept")
+        others = _scanned(copies, Path(scratch) / "copies")
+        if kept is None:
+            schema: dict[str, Any] = dict.fromkeys((*IDENTITY, SAME_AS, "closed_at"), pl.String)
+            pl.DataFrame(schema=schema).write_parquet(output)
             return 0
-        labels = pl.concat(parts, how="diagonal")
+        # of those that stay the metrics are measured with their chunks
+        own = [name for name, dtype in kept.collect_schema().items() if dtype.is_numeric()]
         numbers = pl.scan_parquet(metrics).drop("source", "created_at", "updated_at", strict=False)
-        known = set(labels.collect_schema()) - {"document_id"}
-        numbers = numbers.rename({n: f"{n}_number" for n in known & set(numbers.collect_schema())})
-        joined = labels.join(numbers, on="document_id", how="left", maintain_order="left")
-        joined = joined.join(_copies(removed), on="document_id", how="left", maintain_order="left")
-        joined.with_columns(_closed_at(set(joined.collect_schema()))).sink_parquet(
-            output, compression="zstd", maintain_order=True
+        labels = set(kept.collect_schema()) - {"document_id", *own}
+        numbers = numbers.rename(
+            {n: f"{n}{_NUMBER}" for n in labels & set(numbers.collect_schema())}
         )
+        joined = kept.drop(own).join(numbers, on="document_id", how="left", maintain_order="left")
+        frame = joined if others is None else pl.concat([joined, others], how="diagonal_relaxed")
+        frame = frame.with_columns(_closed_at(set(frame.collect_schema())))
+        frame.sink_parquet(output, compression="zstd", maintain_order=True)
     return int(collect(pl.scan_parquet(output).select(pl.len())).item())
-
-
-def _copies(removed: Path) -> pl.LazyFrame:
-    survivors: dict[str, str] = {}
-    with removed.open(encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            if record["reason"] in _COPIED and record["survivor"]:
-                survivors[record["id"]] = record["survivor"]
-    counts: Counter[str] = Counter()
-    for survivor in survivors.values():
-        while survivor in survivors:  # a copy of a copy
-            survivor = survivors[survivor]
-        counts[survivor] += 1
-    schema = {"document_id": pl.String, COPIES: pl.Int64}
-    return pl.LazyFrame([[*counts], [*counts.values()]], schema=schema)
 
 
 def _closed_at(columns: set[str]) -> pl.Expr:
@@ -119,21 +104,34 @@ def _closed_at(columns: set[str]) -> pl.Expr:
     return ended.dt.strftime("%Y-%m-%dT%H:%M:%SZ").alias("closed_at")
 
 
-def _batches(documents: Iterator[Document]) -> Iterator[pl.DataFrame]:
-    while batch := list(itertools.islice(documents, _BATCH)):
-        yield _frame(batch)
+def _scanned(path: Path, scratch: Path) -> pl.LazyFrame | None:
+    """The documents of a JSON Lines file as identity, labels and numbers; None for an empty file."""
+    scratch.mkdir()
+    parts: list[pl.LazyFrame] = []
+    with path.open(encoding="utf-8") as lines:
+        documents = (Document.from_dict(json.loads(line)) for line in lines)
+        while batch := list(itertools.islice(documents, _BATCH)):
+            part = scratch / f"{len(parts):06d}.parquet"
+            _frame(batch).write_parquet(part)
+            parts.append(pl.scan_parquet(part))
+    return pl.concat(parts, how="diagonal_relaxed") if parts else None
 
 
 def _frame(documents: list[Document]) -> pl.DataFrame:
     rows: list[Mapping[str, Any]] = []
-    names: dict[str, None] = {}
+    lists: dict[str, None] = {}
+    numbers: dict[str, None] = {}
     for document in documents:
         labels = labels_of(document)
-        names.update(dict.fromkeys(labels))
+        lists.update(dict.fromkeys(labels))
+        own = {f"{n}{_NUMBER}" if n in labels else n: v for n, v in document.metrics.items()}
+        numbers.update(dict.fromkeys(own))
         identity = {name: getattr(document, name, None) for name in IDENTITY}
-        rows.append({**identity, "document_id": document.id, "kind": kind_of(document), **labels})
-    schema: dict[str, Any] = dict.fromkeys(IDENTITY, pl.String)
-    schema |= dict.fromkeys(sorted(names), pl.List(pl.String))
+        identity |= {"document_id": document.id, "kind": kind_of(document)}
+        rows.append({**own, **labels, **identity, SAME_AS: document.extra.get(SAME_AS)})
+    schema: dict[str, Any] = dict.fromkeys((*IDENTITY, SAME_AS), pl.String)
+    schema |= {name: pl.List(pl.String) for name in sorted(lists)}
+    schema |= {name: pl.Float64 for name in sorted(numbers) if name not in schema}
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -143,19 +141,23 @@ class Records:
 
     Attributes:
         path: `facts.parquet`.
-        allowed: ids of the documents that exist for this reader; None for all. Not even the names
-            of columns and values of others are seen.
+        allowed: ids of the documents that exist for this reader, and with them their copies; None
+            for all. Not even the names of columns and values of others are seen.
+        hidden: ids that do not count although their text is another document's, too.
     """
 
     path: Path
     allowed: pl.Series | None = None
+    hidden: frozenset[str] = frozenset()
 
     def scan(self) -> pl.LazyFrame:
         """The rows, in order of `document_id`."""
         frame = pl.scan_parquet(self.path)
-        if self.allowed is None:
-            return frame
-        return frame.filter(pl.col("document_id").is_in(self.allowed.implode()))
+        if self.allowed is not None:
+            frame = frame.filter(TEXT_OF.is_in(self.allowed.implode()))
+        if self.hidden:
+            frame = frame.filter(~pl.col("document_id").is_in(sorted(self.hidden)))
+        return frame
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -165,8 +167,7 @@ class Records:
     @cached_property
     def numbers(self) -> tuple[str, ...]:
         """Names of the numeric columns that have any value."""
-        names = [n for n, t in self._schema.items() if t.is_numeric() and n != COPIES]
-        return self._filled(names)
+        return self._filled([n for n, t in self._schema.items() if t.is_numeric()])
 
     @cached_property
     def dated(self) -> tuple[str, ...]:

@@ -223,8 +223,8 @@ def curate_step(context: StageContext) -> Receipt:
     space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE, HISTORY)
     wash = f"processed/{context.run_id}"
     corpus = context.fetch(f"{wash}/cleaned_corpus.jsonl")
-    metrics, removed = (context.fetch(f"{wash}/{n}") for n in ("metrics.parquet", "removed.jsonl"))
-    write_records(corpus, metrics, removed, space / RECORDS)
+    metrics, copies = (context.fetch(f"{wash}/{n}") for n in ("metrics.parquet", "copies.jsonl"))
+    write_records(corpus, metrics, copies, space / RECORDS)
     facts = Facts(space / RECORDS, _facts_before(context, space))
     outcome = select_and_explain(
         space, context.settings.quant, progress=context.progress, facts=facts

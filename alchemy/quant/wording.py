@@ -51,10 +51,6 @@ def answer_text(plan: Plan, result: Result, numbers: Mapping[str, int] | None = 
         text = _single(plan, result)
     for name, rows in sorted(result.unknown.items()):
         text += f" {number_text(rows)} of {number_text(result.base)} have no {column_text(name)} and are not counted."
-    if result.copies:
-        one = result.copies == 1
-        more = "1 more that says" if one else f"{number_text(result.copies)} more that say"
-        text += f" {more} the same as one of them {'is' if one else 'are'} left out as duplicates."
     return text
 
 

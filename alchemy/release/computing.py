@@ -45,15 +45,25 @@ class Computer:
         self._vocabularies: WeakKeyDictionary[Access, Vocabulary] = WeakKeyDictionary()
 
     def answer(
-        self, question: str, principal: Principal, filters: Filters, today: date
+        self,
+        question: str,
+        principal: Principal,
+        filters: Filters,
+        today: date,
+        hidden: frozenset[str] = frozenset(),
     ) -> Computed | None:
         """The computed answer, or an account of why it cannot be computed, and what it was made from.
 
         None for a question that texts should answer.
+
+        Args:
+            hidden: forgotten documents of the principal's tenant: those that search never had, being
+                another document's copies, do not count either.
         """
         if self._snapshot.records is None:
             return None
-        vocabulary = self._vocabulary_of(self._snapshot.catalog.access(principal, filters))
+        access = self._snapshot.catalog.access(principal, filters)
+        vocabulary = self._vocabulary_of(access, hidden)
         reading = read_question(question, vocabulary, today)
         if reading is None or (reading.plan is None and not reading.strong):
             return None
@@ -68,16 +78,16 @@ class Computer:
             notes += _inside_note(reading.plan, result, wider)
         return self._told(question, reading.plan, result, notes)
 
-    def _vocabulary_of(self, access: Access) -> Vocabulary:
+    def _vocabulary_of(self, access: Access, hidden: frozenset[str]) -> Vocabulary:
         """The records of those rights; worked out once for as long as the rights stay the same."""
         with self._lock:
             known = self._vocabularies.get(access)
-            if known is None:
+            if known is None or known.records.hidden != hidden:
                 path, catalog = self._snapshot.records, self._snapshot.catalog
                 assert path is not None
                 ids = None if access.count == catalog.count else catalog.documents(access)
                 allowed = None if ids is None else pl.Series(ids, dtype=pl.String)
-                known = self._vocabularies[access] = Vocabulary(Records(path, allowed))
+                known = self._vocabularies[access] = Vocabulary(Records(path, allowed, hidden))
             return known
 
     def _find(self, phrase: str, where: str) -> Collection[str]:

@@ -180,7 +180,7 @@ def test_bytes_depend_neither_on_the_partitions_nor_on_spark(washed: Washed) -> 
         for name in (
             *("cleaned_corpus.jsonl", "rag_chunks.jsonl", "metrics.parquet"),
             *("quarantine.jsonl", "removed.jsonl", "redactions.json"),
-            *("records.parquet", "ledger.jsonl", "boilerplate.jsonl"),
+            *("records.parquet", "ledger.jsonl", "boilerplate.jsonl", "copies.jsonl"),
         )
     }
 

@@ -15,7 +15,7 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.release.model import publish_release
 from alchemy.stage import write_receipt
 from alchemy.stores import open_lake
-from alchemy.types import Receipt, Release
+from alchemy.types import Document, Receipt, Release
 
 
 def _washed(settings: Settings, tmp_path: Path, run_id: str, shift: float) -> None:
@@ -33,6 +33,13 @@ def _washed(settings: Settings, tmp_path: Path, run_id: str, shift: float) -> No
         schema_overrides={"created_at": pl.String, "updated_at": pl.String},
     ).write_parquet(tmp_path / "metrics.parquet")
     lake.upload(f"processed/{run_id}/metrics.parquet", tmp_path / "metrics.parquet")
+    documents = [
+        Document(f"jira:XD-{i}", "jira", f"Issue {i}", "Text.", "", "default", ("everyone",))
+        for i in range(200)
+    ]
+    corpus = "".join(f"{document.to_json()}\n" for document in documents)
+    lake.write(f"processed/{run_id}/cleaned_corpus.jsonl", corpus.encode())
+    lake.write(f"processed/{run_id}/copies.jsonl", b"")
     receipt = Receipt(run_id, "wash", f"processed/{run_id}", 200, 1, "abc", (), {}, 0.1)
     write_receipt(lake, receipt)
 

@@ -113,6 +113,14 @@ def test_every_removal_says_why_and_what_stays(washed) -> None:
     assert 0.85 <= (removed[2].similarity or 0) < 1
 
 
+def test_records_that_say_the_same_are_kept_without_their_texts(washed) -> None:
+    copies = {row["id"]: row for row in washed[0].lines("copies.jsonl")}
+    told = {identity: row["extra"]["same_as"] for identity, row in copies.items()}
+    assert told == {"jira:E-2": "jira:E-1", "jira:N-1": "jira:N-2"}, "versions are no copies"
+    assert all(row["text"] == "" and row["title"] for row in copies.values())
+    assert copies["jira:N-1"]["metrics"]["words"] > 20 and copies["jira:N-1"]["acl"]
+
+
 def test_the_newest_version_stays_and_is_redacted(washed) -> None:
     corpus = {row["id"]: row for row in washed[0].lines(stage.CORPUS)}
     assert corpus["jira:V-1"]["text"] == "New text of [EMAIL_1]."

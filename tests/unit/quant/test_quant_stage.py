@@ -37,7 +37,7 @@ def context(settings, tmp_path, rng) -> StageContext:
     lake.write(
         "processed/r1/cleaned_corpus.jsonl", "".join(f"{d.to_json()}\n" for d in corpus).encode()
     )
-    lake.write("processed/r1/removed.jsonl", b"")
+    lake.write("processed/r1/copies.jsonl", b"")
     write_receipt(lake, Receipt("r1", "wash", "processed/r1", 120, 1, "abc", (), {}, 0.1))
     return StageContext("r1", "quant", settings, lake, tmp_path / "scratch")
 
@@ -89,7 +89,7 @@ def test_the_next_run_tells_what_changed_since_the_released_one(context, tmp_pat
     corpus = context.lake.read("processed/r1/cleaned_corpus.jsonl").decode().splitlines()
     corpus[7] = corpus[7].replace('"Open"', '"Closed"')
     context.lake.write("processed/r2/cleaned_corpus.jsonl", "\n".join([*corpus, ""]).encode())
-    context.lake.write("processed/r2/removed.jsonl", b"")
+    context.lake.write("processed/r2/copies.jsonl", b"")
     write_receipt(context.lake, Receipt("r2", "wash", "processed/r2", 120, 1, "d", (), {}, 0.1))
     later = StageContext("r2", "quant", settings, context.lake, tmp_path / "scratch2")
     run(later, Baseline(profile, "live release", "r1"))

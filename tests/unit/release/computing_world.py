@@ -16,7 +16,7 @@ from alchemy.quant.records import write_records
 from alchemy.release.computing import Computer
 from alchemy.stage import write_jsonl
 from alchemy.stores.versions import Manifest
-from alchemy.types import NO_LIMITS, Answer, Chunk, Document, Filters, Passage, Principal, Removed
+from alchemy.types import NO_LIMITS, Answer, Chunk, Document, Filters, Passage, Principal
 
 TODAY = date(2026, 11, 27)
 ANN = Principal("ann", "default", ("everyone",))
@@ -26,28 +26,32 @@ class Counter:
     """A `Computer` over documents, each of them one chunk."""
 
     def __init__(
-        self, directory: Path, documents: Iterable[Document], removed: Iterable[Removed] = ()
+        self, directory: Path, documents: Iterable[Document], copies: Iterable[Document] = ()
     ) -> None:
         directory.mkdir(parents=True)
         found = sorted(documents, key=lambda document: document.id)
         corpus, metrics = directory / "corpus.jsonl", directory / "metrics.parquet"
-        write_jsonl(directory / "removed.jsonl", removed)
+        write_jsonl(directory / "copies.jsonl", copies)
         corpus.write_text("".join(f"{d.to_json()}\n" for d in found), encoding="utf-8")
         rows = [{"document_id": d.id, **d.metrics, "chars": float(len(d.text))} for d in found]
         pl.DataFrame(rows, infer_schema_length=None).write_parquet(metrics)
         index = directory / "index"
         write_index(index, map(_chunk, found), np.eye(len(found), 4, dtype=np.float32), [])
-        write_records(corpus, metrics, directory / "removed.jsonl", index / RECORDS_FILE)
+        write_records(corpus, metrics, directory / "copies.jsonl", index / RECORDS_FILE)
         self.snapshot = Snapshot.open(
             index, Manifest("ix-test", {}, 0, "0" * 64, {"format": FORMAT})
         )
         self._computer = Computer("rl-test", self.snapshot)
 
     def made(
-        self, question: str, who: Principal = ANN, filters: Filters = NO_LIMITS
+        self,
+        question: str,
+        who: Principal = ANN,
+        filters: Filters = NO_LIMITS,
+        hidden: frozenset[str] = frozenset(),
     ) -> tuple[Answer, list[Passage]] | None:
         """The computed answer and its passages."""
-        return self._computer.answer(question, who, filters, TODAY)
+        return self._computer.answer(question, who, filters, TODAY, hidden)
 
     def text(self, question: str, who: Principal = ANN) -> str:
         """The computed answer's text; fails when texts should answer."""

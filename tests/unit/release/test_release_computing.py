@@ -14,7 +14,7 @@ from computing_world import ANN, Counter, issue, pull
 from alchemy.config import Settings
 from alchemy.connectors.registry import plan_units, read_unit
 from alchemy.stores.lake_local import LocalLake
-from alchemy.types import Document, Filters, Principal, Removed
+from alchemy.types import Document, Filters, Principal
 
 _SAMPLES = Path("samples")
 _QUESTIONS = [
@@ -214,15 +214,18 @@ def test_a_search_filter_limits_what_is_counted(company: Counter) -> None:
     assert made is not None and "There are 2 records." in made[0].text
 
 
-def test_records_that_were_removed_as_duplicates_are_told_apart(tmp_path: Path) -> None:
-    copies = [
-        Removed("jira:OPS-8", "near_duplicate", "jira:OPS-9", 0.9),
-        Removed("jira:OPS-9", "exact_duplicate", "jira:OPS-1"),
-        Removed("jira:OPS-1", "superseded", "jira:OPS-1"),
-    ]
-    counter = Counter(tmp_path / "w", [issue(1, "One"), issue(2, "Two")], copies)
-    text = counter.text("How many issues are there?")
-    assert "There are 2 issues. 2 more that say the same" in text
+def test_what_search_leaves_out_as_a_copy_counts_all_the_same(tmp_path: Path) -> None:
+    """By its own labels and numbers, and by the words of the one that says the same."""
+    first = issue(1, "Kafka lag", "Kafka is slow", ("board",), story_points=3, status="Open")
+    copy = issue(9, "Kafka lag", "", ("board",), story_points=5, status="Done", same_as=first.id)
+    counter = Counter(tmp_path / "w", [first, issue(2, "Two", story_points=1)], [copy])
+    board = Principal("eve", "default", ("everyone", "board"))
+    assert "There are 3 issues." in counter.text("How many issues are there?", board)
+    assert "There are 2 issues" in counter.text("How many issues mention Kafka?", board)
+    assert "9 story points in total" in counter.text("Total story points of issues?", board)
+    assert "There is 1 issue." in counter.text("How many issues are there?"), "rights of the text"
+    forgotten = counter.made("How many issues are there?", board, hidden=frozenset([copy.id]))
+    assert forgotten is not None and "There are 2 issues." in forgotten[0].text
 
 
 def test_a_word_inside_a_longer_one_is_told_apart(company: Counter) -> None:
