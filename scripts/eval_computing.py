@@ -32,7 +32,9 @@ from alchemy.stores import open_lake
 from alchemy.types import NO_LIMITS, Answer, Principal
 
 _WHO = Principal("eval", "default", ("everyone",))
-_NOTE = re.compile(r"left out|not counted|inside longer words|is read as|compares the")
+_NOTE = re.compile(
+    r"left out|could not be read|as whole words only|not counted|inside longer words|is read as|compares the"
+)
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alchemy.knowledge.catalog import Catalog
-from alchemy.knowledge.terms import STOP, query_terms
+from alchemy.knowledge.terms import STOP, index_terms
 
 _ROWS = 2_000
 """Texts looked at together."""
@@ -22,10 +22,12 @@ class Found:
 
     Attributes:
         words: as words of their own, in compounds (`Kafka` in `KafkaSource`), or in the plural.
+        begun: only at the beginning of a longer word (`twitter` in `twittersearch`).
         inside: only inside a longer word (`hdfs` in `webhdfs`).
     """
 
     words: frozenset[str]
+    begun: frozenset[str]
     inside: frozenset[str]
 
 
@@ -39,24 +41,22 @@ def documents_with(catalog: Catalog, phrase: str, where: str = "text") -> Found:
             no description.
     """
     wanted = re.compile(r"\s+".join(map(re.escape, phrase.split())), re.IGNORECASE)
-    words: set[str] = set()
-    inside: set[str] = set()
+    found: dict[str, int] = {}
     for document, title, text in _texts(catalog, _candidates(catalog, phrase)):
-        if document in words:
-            continue
         own = {"title": (title,), "description": (text,) if text != title else ()}
-        spans = [(t, m) for t in own.get(where, (title, text)) for m in wanted.finditer(t)]
-        if any(_is_word(t, *m.span()) for t, m in spans):
-            words.add(document)
-        elif spans:
-            inside.add(document)
-    return Found(frozenset(words), frozenset(inside - words))
+        for looked_at in own.get(where, (title, text)):
+            for match in wanted.finditer(looked_at):
+                place = _place(looked_at, *match.span())
+                found[document] = min(place, found.get(document, place))
+    sets = [frozenset(d for d, place in found.items() if place == n) for n in range(3)]
+    return Found(*sets)
 
 
 def _candidates(catalog: Catalog, phrase: str) -> np.ndarray:
     """Rows whose terms contain every term of the phrase: int64[n], ascending."""
     rows: np.ndarray | None = None
-    for term in query_terms(phrase):
+    # its words, not the parts of its compounds: GemFire is also written gemfire
+    for term in index_terms(phrase)[0]:
         spans = catalog.spans_containing(term.removeprefix(STOP))
         parts = [catalog.words.rows[s.start : s.start + s.count] for s in spans]
         mine = np.unique(np.concatenate([np.zeros(0, dtype=np.int32), *parts]))
@@ -69,12 +69,14 @@ def _texts(catalog: Catalog, rows: np.ndarray) -> Iterator[tuple[str, str, str]]
         yield from catalog.texts(json.dumps(rows[start : start + _ROWS].tolist()))
 
 
-def _is_word(text: str, start: int, end: int) -> bool:
-    """Whether a span begins and ends where words or the parts of a compound do."""
-    return _begins(text, start) and (
-        _ends(text, end)
-        or (text[end] in "sS" and text[end - 1] not in "sS" and _ends(text, end + 1))
+def _place(text: str, start: int, end: int) -> int:
+    """0 where a span is a word or a part of a compound, 1 where it begins one, else 2."""
+    if not _begins(text, start):
+        return 2
+    plural = (
+        text[end : end + 1] in ("s", "S") and text[end - 1] not in "sS" and _ends(text, end + 1)
     )
+    return 0 if _ends(text, end) or plural else 1
 
 
 def _begins(text: str, start: int) -> bool:

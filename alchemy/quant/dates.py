@@ -38,7 +38,9 @@ def date_conditions(text: str, today: date) -> tuple[str, list[Condition]] | Non
     """
     point = rf"(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}-\d{{2}}|q[1-4] \d{{4}}|(?:{_MONTH}) \d{{4}}|(?:{_MONTH}) \d{{1,2}},? \d{{4}}|\d{{1,2}} (?:{_MONTH}) \d{{4}}|(?:the year )?(?:19|20)\d{{2}})"
     verb = r"(?:(?P<verb>created|opened|made|written|submitted|raised|filed|reported|committed|added|updated|changed|modified|edited|merged|closed|resolved|fixed|completed|finished) )?"
+    months = rf"(?:{_MONTH})"
     forms = (
+        rf"{verb}(?:between|from) (?P<a>{months}) (?:and|to|until|through|till) (?P<b>{months} (?P<year>\d{{4}}))",
         rf"{verb}(?:between|from) (?P<a>{point}) (?:and|to|until|through|till) (?P<b>{point})",
         rf"{verb}(?P<how>in|during|on|of|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?: (?:on|onwards?))?",
         rf"{verb}(?:in|during|over|within)? ?(?:the )?(?P<ago>last|past|previous) (?:(?P<n>{NUMBER}) )?(?P<unit>day|week|month|year)s?",
@@ -63,7 +65,8 @@ def date_conditions(text: str, today: date) -> tuple[str, list[Condition]] | Non
 
 def _bounds(got: Mapping[str, str | None], today: date) -> tuple[date | None, date | None]:
     if got.get("b"):
-        return _point(got["a"] or "")[0], _point(got["b"] or "")[1]
+        first = f"{got['a']} {got['year']}" if got.get("year") else got["a"] or ""
+        return _point(first)[0], _point(got["b"] or "")[1]
     if got.get("a"):
         first, after = _point(got["a"] or "")
         match got.get("how"):

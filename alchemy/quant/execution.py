@@ -52,6 +52,7 @@ class Result:
         unknown: column of a condition → rows of the kind asked about that have no value in it, so
             that nothing can be said of them.
         base: rows of that kind.
+        unreadable: records of their sources that could not be read, and so are in no number.
     """
 
     value: float | None
@@ -62,6 +63,7 @@ class Result:
     tied: int = 0
     unknown: dict[str, int] = field(default_factory=dict[str, int])
     base: int = 0
+    unreadable: int = 0
 
 
 def execute(plan: Plan, records: Records, find: Find) -> Result:
@@ -82,7 +84,18 @@ def execute(plan: Plan, records: Records, find: Find) -> Result:
         return Result(None, base, 0, unknown=unknown, base=base)
     for condition in limits:
         frame = frame.filter(_expression(condition, records, find))
-    return replace(_run(plan, records, frame, find), unknown=unknown, base=base)
+    result = _run(plan, records, frame, find)
+    return replace(result, unknown=unknown, base=base, unreadable=_unread(records, of_kind))
+
+
+def _unread(records: Records, of_kind: Sequence[Condition]) -> int:
+    if not records.unreadable:
+        return 0
+    rows = records.scan()
+    for condition in of_kind:
+        rows = rows.filter(_expression(condition, records, lambda *_: ()))
+    sources = collect(rows.select(pl.col("source").unique()))["source"].to_list()
+    return sum(count for source, count in records.unreadable.items() if source in sources)
 
 
 def _unknown(frame: pl.LazyFrame, conditions: Sequence[Condition]) -> tuple[dict[str, int], int]:
@@ -145,6 +158,8 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
             title = column.str.to_lowercase()
             ask = title.str.starts_with if condition.op == "starts" else title.str.ends_with
             made = pl.any_horizontal(ask(str(value).lower()) for value in values)
+        case "within":
+            made = (column >= str(values[0])) & (column < str(values[1]))
         case "from":
             made = column >= str(values[0])
         case "until":
@@ -232,7 +247,7 @@ def _compared(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> 
         count, _, value = collect(
             own.select(pl.len().alias("n"), used.alias("u"), measure.alias("v"))
         ).row(0)
-        rows.append(Row(_label(one.values[0]), float(value or 0.0), int(count)))
+        rows.append(Row(_named(one), float(value or 0.0), int(count)))
     if plan.order:
         rows.sort(key=lambda row: row.value, reverse=plan.order == "highest")
     tied = sum(1 for row in rows if row.value == rows[0].value)
@@ -262,6 +277,15 @@ def _records(plan: Plan, frame: pl.LazyFrame) -> Result:
         equal = pl.col(plan.column) == rows[0].value
         tied = int(collect(known.filter(equal).select(pl.len())).item())
     return Result(None, matched, used, tuple(_limited(rows, limit)), used, tied)
+
+
+def _named(condition: Condition) -> str:
+    """What an alternative is called: a year, a span of time, a value."""
+    if condition.op != "within":
+        return _label(condition.values[0])
+    first, after = (str(value) for value in condition.values)
+    years = first.endswith("-01-01") and after == f"{int(first[:4]) + 1}-01-01"
+    return first[:4] if years else f"{first} to before {after}"
 
 
 def _label(value: object) -> str:

@@ -139,10 +139,21 @@ class LimitReader:
 
     def dates(self) -> None:
         """Spans of time."""
+        spans: list[Condition] = []
         while found := date_conditions(self.rest, self.today):
             text, conditions = found
-            self.where += conditions
+            bounds = {c.op: str(c.values[0]) for c in conditions}
+            both = (bounds.get("from", ""), bounds.get("until", "9999"))
+            spans.append(Condition(conditions[0].column, "within", both))
             self.rest = " ".join(self.rest.replace(text, " | ", 1).split())
+            self.where += conditions
+        if len(spans) > 1 and max(s.values[0] for s in spans) >= min(s.values[1] for s in spans):  # type: ignore[type-var]
+            # spans apart: nothing is in both, so they are compared, or the question was misread
+            self.where = [c for c in self.where if c.op not in ("from", "until")]
+            if self.compare:
+                self.alternatives += spans
+            else:
+                self.rest += " dates"
         if any(re.search(rf"\b(?:{pattern})\b", self.rest) for pattern in words.TYPES):
             self.strong = True
 
@@ -197,10 +208,11 @@ class LimitReader:
         forms = (
             rf"{_HAVING}(?P<not>not )?between {number} and (?P<b>{NUMBER}) {column}",
             rf"{_HAVING}{column}{joined} (?P<not>not )?between {number} and (?P<b>{NUMBER})",
-            rf"{_HAVING}(?:either )?{number} or (?P<also>{NUMBER}) {column}",
+            rf"{_HAVING}(?:either )?(?P<list>{NUMBER}(?: , {NUMBER})*) or (?P<also>{NUMBER}) {column}",
             rf"{_HAVING}(?P<column>{texts}){joined} {said}{_OR_MORE}(?: (?:characters|chars|letters))?",
             rf"{_HAVING}{said}\+?{_OR_MORE} {column}{_OR_MORE.replace('<tail>', '<tail2>')}",
             rf"{number}-{column}",
+            rf"{number} (?P<column>pointers?)",
             rf"{_HAVING}{column}{joined} {said}{_OR_MORE}",
             rf"{_HAVING}(?P<cmp>longer than|shorter than) {number} (?:characters|chars|letters)",
             rf"(?:were |was |been |are )?(?P<reopened>reopened)(?: (?P<cmp>{_COMPARE}))?(?: {number} times?| once| twice)?",
@@ -280,7 +292,9 @@ class LimitReader:
     def _as_written(self, condition: Condition) -> Condition:
         """The condition with its phrases in the question's own capitals."""
         values = [
-            found[0] if (found := re.search(re.escape(str(v)), self.question, re.IGNORECASE)) else v
+            found[0] + str(v)[len(str(v).rstrip()) :]
+            if (found := re.search(re.escape(str(v).rstrip()), self.question, re.IGNORECASE))
+            else v
             for v in condition.values
         ]
         return replace(condition, values=tuple(values))
@@ -289,7 +303,8 @@ class LimitReader:
 def _numbers(name: str, got: dict[str, str | None], text: str) -> list[Condition]:
     first = number_of(got.get("a") or "0")
     if got.get("also"):
-        return [Condition(name, "=", (first, number_of(got["also"] or "0")))]
+        told = [*(got.get("list") or "").split(" , "), got["also"] or ""]
+        return [Condition(name, "=", tuple(number_of(n) for n in told))]
     if got.get("b"):
         second = number_of(got["b"] or "0")
         return [Condition(name, ">=", (first,)), Condition(name, "<=", (second,))]

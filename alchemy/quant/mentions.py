@@ -163,4 +163,6 @@ def _no_phrase(value: str | float) -> bool:
 def _phrase(text: str, quoted: Sequence[str]) -> str:
     """A phrase without articles at its beginning; what was quoted as it was."""
     text = re.sub(r"^(?:the |a |an |mention(?:s|ing)? |word |term )+", "", text.strip(" ,|"))
+    if text.startswith("word~"):  # the space says that it ends there
+        return _phrase(text.removeprefix("word~"), quoted) + " "
     return re.sub(r"q#(\d+)", lambda m: quoted[int(m[1])], text).strip()

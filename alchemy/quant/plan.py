@@ -24,6 +24,7 @@ Op = Literal[
     "<=",
     "from",
     "until",
+    "within",
     "missing",
     "empty",
     "mentions",
@@ -41,7 +42,7 @@ class Condition:
         column: a column of the records; `title`, `description` or `text` (both) for the operations
             on words.
         values: any of them suffices for `is`, `=`, `mentions`, `starts` and `ends`; one date (ISO 8601)
-            for `from` (inclusive) and `until` (exclusive); one number to compare with.
+            for `from` (inclusive) and `until` (exclusive), both for `within`; one number to compare with.
     """
 
     column: str
@@ -70,6 +71,9 @@ class Condition:
             else:  # a label is a list: a record may have several components
                 text = " OR ".join(f"{value} = ANY({column})" for value in told)
                 text = f"({text})" if told[1:] else text
+        elif self.op == "within":
+            first, after = self.values
+            text = f"{column} >= {_value_sql(first)} AND {column} < {_value_sql(after)}"
         elif self.op in ("mentions", "starts", "ends"):
             told = [f"{self.op}({column}, {_value_sql(v)})" for v in self.values]
             text = told[0] if len(told) == 1 else f"({' OR '.join(told)})"

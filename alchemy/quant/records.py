@@ -24,6 +24,8 @@ from alchemy.types import Document, project_of
 
 RECORDS = "facts.parquet"
 IDENTITY = (*KEYS, "kind", "title")
+UNREADABLE = "unreadable"
+"""Kind of the rows that stand for what is in quarantine: counted apart, never with the others."""
 SAME_AS = "same_as"
 """Of a record that search leaves out: the document that has its text."""
 _NUMBER = "_number"
@@ -62,7 +64,9 @@ def labels_of(document: Document) -> dict[str, list[str]]:
     return found
 
 
-def write_records(corpus: Path, metrics: Path, copies: Path, output: Path) -> int:
+def write_records(
+    corpus: Path, metrics: Path, copies: Path, output: Path, quarantine: Path | None = None
+) -> int:
     """Write the records of a run; how many.
 
     Args:
@@ -70,6 +74,7 @@ def write_records(corpus: Path, metrics: Path, copies: Path, output: Path) -> in
         metrics: `metrics.parquet` of the same documents.
         copies: `copies.jsonl`, records that search leaves out since another says the same: they
             count all the same, and `same_as` names the other one.
+        quarantine: `quarantine.jsonl`; how many of a source could not be read is said with a result.
     """
     with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
         kept = _scanned(corpus, Path(scratch) / "kept")
@@ -86,10 +91,22 @@ def write_records(corpus: Path, metrics: Path, copies: Path, output: Path) -> in
             {n: f"{n}{_NUMBER}" for n in labels & set(numbers.collect_schema())}
         )
         joined = kept.drop(own).join(numbers, on="document_id", how="left", maintain_order="left")
-        frame = joined if others is None else pl.concat([joined, others], how="diagonal_relaxed")
-        frame = frame.with_columns(_closed_at(set(frame.collect_schema())))
+        every = [frame for frame in (joined, others, _unreadable(quarantine)) if frame is not None]
+        frame = pl.concat(every, how="diagonal_relaxed") if len(every) > 1 else joined
+        title = pl.col("title").str.len_chars().cast(pl.Float64).alias("title_chars")
+        frame = frame.with_columns(_closed_at(set(frame.collect_schema())), title)
         frame.sink_parquet(output, compression="zstd", maintain_order=True)
     return int(collect(pl.scan_parquet(output).select(pl.len())).item())
+
+
+def _unreadable(quarantine: Path | None) -> pl.LazyFrame | None:
+    """A row without id for each record that could not be read."""
+    if quarantine is None:
+        return None
+    with quarantine.open(encoding="utf-8") as lines:
+        sources = [json.loads(line)["source"] for line in lines]
+    schema = {"source": pl.String, "kind": pl.String}
+    return pl.LazyFrame({"source": sources, "kind": [UNREADABLE] * len(sources)}, schema=schema)
 
 
 def _closed_at(columns: set[str]) -> pl.Expr:
@@ -152,12 +169,19 @@ class Records:
 
     def scan(self) -> pl.LazyFrame:
         """The rows, in order of `document_id`."""
-        frame = pl.scan_parquet(self.path)
+        frame = pl.scan_parquet(self.path).filter(pl.col("kind") != UNREADABLE)
         if self.allowed is not None:
             frame = frame.filter(TEXT_OF.is_in(self.allowed.implode()))
         if self.hidden:
             frame = frame.filter(~pl.col("document_id").is_in(sorted(self.hidden)))
         return frame
+
+    @cached_property
+    def unreadable(self) -> dict[str, int]:
+        """Source → records of it that could not be read."""
+        rows = pl.scan_parquet(self.path).filter(pl.col("kind") == UNREADABLE)
+        counted = collect(rows.group_by("source").len()).sort("source")
+        return {str(source): int(count) for source, count in counted.iter_rows()}
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

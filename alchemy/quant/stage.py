@@ -224,7 +224,9 @@ def curate_step(context: StageContext) -> Receipt:
     wash = f"processed/{context.run_id}"
     corpus = context.fetch(f"{wash}/cleaned_corpus.jsonl")
     metrics, copies = (context.fetch(f"{wash}/{n}") for n in ("metrics.parquet", "copies.jsonl"))
-    write_records(corpus, metrics, copies, space / RECORDS)
+    bad = f"{wash}/quarantine.jsonl"
+    quarantine = context.fetch(bad) if context.lake.exists(bad) else None
+    write_records(corpus, metrics, copies, space / RECORDS, quarantine)
     facts = Facts(space / RECORDS, _facts_before(context, space))
     outcome = select_and_explain(
         space, context.settings.quant, progress=context.progress, facts=facts

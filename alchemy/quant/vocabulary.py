@@ -28,6 +28,7 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
         "story ?point (?:estimates?|values?|sizes?)",
         "story ?points?",
         "points?",
+        "pointers?",
         "estimates?",
     ),
     "comment_count": ("comments?", "comment counts?"),
@@ -68,6 +69,7 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
         "descriptions?",
     ),
     "chars": ("text lengths?", "lengths? of (?:the |their )?texts?", "lengths?", "characters?"),
+    "title_chars": ("title lengths?", "lengths? of (?:the |their )?titles?", "titles?"),
     "links": ("web links?", "hyperlinks?", "links?"),
     "priority_rank": ("priority ranks?", "urgency"),
     "code_share": ("code shares?", "shares? of code"),
@@ -95,12 +97,17 @@ _LABELS: Mapping[str, Sequence[str]] = {
 TYPES: Mapping[str, str] = {
     r"bugs?|defects?": "issuetype",
     r"epics?": "issuetype",
+    r"stories": "issuetype",
     r"sub-?tasks?": "issuetype",
     r"blockers?": "priority",
     r"assignees?|assigned": "assignee",
     r"reporters?": "reporter",
 }
 """Words for issues that only records with that column can explain."""
+ONLY_RECORDS = frozenset(
+    "story_points hours_to_merge hours_to_first_review days_open review_rounds reopened".split()
+)
+"""Columns that no text is asked about by accident."""
 TEXTS = ("description_chars",)
 """Lengths of texts: a record has the text where the length is above 0."""
 COUNTED = frozenset(
@@ -145,7 +152,8 @@ FILLER = frozenset(
     """a about all altogether an and any are as at be been by can currently did do does each ever every exist exists
     far find for from give got had has have having here how i in is it its list many me much now number of
     on our out overall please recorded say show so such tell that the their them there these they this
-    make made know want like created opened written filed submitted raised happen happened those to total us was we were what when where whether which whose with would you your
+    across among anyone compare over backlog carry everything entire gave hello here hi use used repo repository
+    tracker very whole land make made know want like created opened written filed submitted raised happen happened those to total us was we were what when where whether which whose with would you your
     value values times time jira git wiki project company data dataset database table index system
     spring xd's among between""".split()
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import ROUND_HALF_UP, Decimal
 
 from alchemy.quant.execution import MOST_GROUPS, Result, Row
 from alchemy.quant.plan import Condition, Plan
@@ -16,6 +17,7 @@ _COLUMNS = {
     "hours_to_merge": "hours to merge",
     "description_chars": "characters of description",
     "chars": "characters of text",
+    "title_chars": "characters of title",
     "issuetype": "type",
     "components": "component",
     "labels": "label",
@@ -51,12 +53,23 @@ def answer_text(plan: Plan, result: Result, numbers: Mapping[str, int] | None = 
         text = _single(plan, result)
     for name, rows in sorted(result.unknown.items()):
         text += f" {number_text(rows)} of {number_text(result.base)} have no {column_text(name)} and are not counted."
+    if result.unreadable:
+        text += f" {number_text(result.unreadable)} more could not be read and are in quarantine."
     return text
 
 
 def computable(result: Result) -> bool:
     """Whether the records have what the conditions ask about."""
     return not result.base or result.base not in result.unknown.values()
+
+
+def figures(plan: Plan, result: Result) -> str:
+    """The bare figures of a result without groups or with alternatives."""
+    if plan.alternatives:
+        return ", ".join(f"{row.name} {_row_value(plan, row)}" for row in result.groups)
+    if result.value is None:
+        return "nothing"
+    return f"{result.value:.1%}" if plan.measure == "share" else number_text(result.value)
 
 
 def rows_text(plan: Plan, count: int | None = None) -> str:
@@ -164,7 +177,10 @@ def number_text(value: float) -> str:
     """A number with at most two decimals, thousands apart."""
     if abs(value - round(value)) < 1e-9:
         return f"{round(value):,}"
-    return f"{value:,.2f}" if abs(value) >= 0.01 else f"{value:.3g}"
+    if abs(value) < 0.01:
+        return f"{value:.3g}"
+    # as people round, not as binary fractions fall
+    return f"{Decimal(repr(value)).quantize(Decimal('0.01'), ROUND_HALF_UP):,}"
 
 
 def _rest(plan: Plan, result: Result) -> str:

@@ -24,12 +24,13 @@ from alchemy.quant.plan import Plan
 from alchemy.quant.questions import Reading, read_question
 from alchemy.quant.records import Records
 from alchemy.quant.vocabulary import Vocabulary
-from alchemy.quant.wording import answer_text, column_text, computable, number_text, rows_text
+from alchemy.quant.wording import answer_text, column_text, computable, figures, rows_text
 from alchemy.types import Answer, Chunk, Citation, Filters, Passage, Principal
 
 NO_MODEL = "none"
 _QUOTE_CHARS = 200
 _PHRASES_KEPT = 16
+_SHORT = 3
 Computed: TypeAlias = tuple[Answer, list[Passage]]
 
 
@@ -72,10 +73,7 @@ class Computer:
         result = execute(reading.plan, vocabulary.records, self._find)
         if not computable(result):
             return self._refused(question, answer_text(reading.plan, result))
-        notes = list(reading.notes)
-        if reading.plan.measure == "count" and not reading.plan.group:
-            wider = execute(reading.plan, vocabulary.records, self._find_inside)
-            notes += _inside_note(reading.plan, result, wider)
+        notes = [*reading.notes, *self._other_readings(reading.plan, result, vocabulary)]
         return self._told(question, reading.plan, result, notes)
 
     def _vocabulary_of(self, access: Access, hidden: frozenset[str]) -> Vocabulary:
@@ -91,11 +89,33 @@ class Computer:
             return known
 
     def _find(self, phrase: str, where: str) -> Collection[str]:
+        found = self._found(phrase, where)
+        # what begins with a short word is mostly another one: tap, tape
+        return found.words if len(phrase) <= _SHORT else found.words | found.begun
+
+    def _find_words(self, phrase: str, where: str) -> Collection[str]:
         return self._found(phrase, where).words
 
-    def _find_inside(self, phrase: str, where: str) -> Collection[str]:
+    def _find_all(self, phrase: str, where: str) -> Collection[str]:
         found = self._found(phrase, where)
-        return found.words | found.inside
+        return found.words | found.begun | found.inside
+
+    def _other_readings(self, plan: Plan, result: Result, vocabulary: Vocabulary) -> list[str]:
+        """The figures where a phrase counts as a whole word only, or inside words, too."""
+        conditions = (*plan.where, *plan.part, *plan.alternatives)
+        values = [f"“{v}”" for c in conditions if c.op == "mentions" for v in c.values]
+        if not values or plan.group:
+            return []
+        notes: list[str] = []
+        named = " and ".join(dict.fromkeys(values))
+        for find, how in (
+            (self._find_words, "as whole words only"),
+            (self._find_all, "inside longer words, too"),
+        ):
+            other = execute(plan, vocabulary.records, find)
+            if (other.value, other.groups) != (result.value, result.groups):
+                notes.append(f"with {named} {how}: {figures(plan, other)}")
+        return notes
 
     def _told(self, question: str, plan: Plan, result: Result, notes: list[str]) -> Computed:
         query = self._plan_chunk(plan)
@@ -155,16 +175,6 @@ class Computer:
 def _cited(chunk: Chunk) -> Citation:
     quote = chunk.text if chunk.source == "records" else chunk.text.split("\n", 1)[0][:_QUOTE_CHARS]
     return Citation(chunk.document_id, chunk.id, chunk.title, chunk.uri, quote, page=chunk.page)
-
-
-def _inside_note(plan: Plan, result: Result, wider: Result) -> list[str]:
-    """Records that have a phrase only inside longer words: whether they count is for the reader."""
-    words = [c for c in plan.where if c.op == "mentions"]
-    more = int((wider.value or 0) - (result.value or 0))
-    if not words or more == 0:
-        return []
-    values = " or ".join(f"“{v}”" for c in words for v in c.values)
-    return [f"with {values} inside longer words, too, it would be {number_text(wider.value or 0)}"]
 
 
 def _not_understood(reading: Reading, vocabulary: Vocabulary) -> str:

@@ -16,7 +16,16 @@ from alchemy.quant.records import write_records
 from alchemy.release.computing import Computer
 from alchemy.stage import write_jsonl
 from alchemy.stores.versions import Manifest
-from alchemy.types import NO_LIMITS, Answer, Chunk, Document, Filters, Passage, Principal
+from alchemy.types import (
+    NO_LIMITS,
+    Answer,
+    Chunk,
+    Document,
+    Filters,
+    Passage,
+    Principal,
+    Quarantined,
+)
 
 TODAY = date(2026, 11, 27)
 ANN = Principal("ann", "default", ("everyone",))
@@ -26,18 +35,29 @@ class Counter:
     """A `Computer` over documents, each of them one chunk."""
 
     def __init__(
-        self, directory: Path, documents: Iterable[Document], copies: Iterable[Document] = ()
+        self,
+        directory: Path,
+        documents: Iterable[Document],
+        copies: Iterable[Document] = (),
+        quarantined: Iterable[Quarantined] = (),
     ) -> None:
         directory.mkdir(parents=True)
         found = sorted(documents, key=lambda document: document.id)
         corpus, metrics = directory / "corpus.jsonl", directory / "metrics.parquet"
         write_jsonl(directory / "copies.jsonl", copies)
+        write_jsonl(directory / "quarantine.jsonl", quarantined)
         corpus.write_text("".join(f"{d.to_json()}\n" for d in found), encoding="utf-8")
         rows = [{"document_id": d.id, **d.metrics, "chars": float(len(d.text))} for d in found]
         pl.DataFrame(rows, infer_schema_length=None).write_parquet(metrics)
         index = directory / "index"
         write_index(index, map(_chunk, found), np.eye(len(found), 4, dtype=np.float32), [])
-        write_records(corpus, metrics, directory / "copies.jsonl", index / RECORDS_FILE)
+        write_records(
+            corpus,
+            metrics,
+            directory / "copies.jsonl",
+            index / RECORDS_FILE,
+            directory / "quarantine.jsonl",
+        )
         self.snapshot = Snapshot.open(
             index, Manifest("ix-test", {}, 0, "0" * 64, {"format": FORMAT})
         )
