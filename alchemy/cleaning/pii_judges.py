@@ -217,7 +217,8 @@ def _judge_assignment(match: re.Match[str]) -> tuple[Span | None, int]:
         return None, start
     bare = name == "assign_bare"
     if bare:
-        value = _cut(value, before, separator)
+        # a value may begin like emphasised text: PASSWORD=_x,y
+        value = _cut(value, before, separator.rstrip("*_"))
     end = start + len(value)
     resume = start
     code = bare and gap != "="

@@ -79,7 +79,7 @@ def execute(plan: Plan, records: Records, find: Find) -> Result:
     )
     for condition in of_kind:
         frame = frame.filter(_expression(condition, records, find))
-    unknown, base = _unknown(frame, [*limits, *plan.part])
+    unknown, base = _unknown(frame, [*limits, *plan.part, *plan.alternatives])
     if base in unknown.values():  # no record has what is asked about
         return Result(None, base, 0, unknown=unknown, base=base)
     for condition in limits:

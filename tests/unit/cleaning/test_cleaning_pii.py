@@ -103,6 +103,13 @@ def test_passwords_with_punctuation_leave_nothing_behind(syntax: str, secret: st
     assert not any(piece in result for piece in re.findall(r"\w{5,}", secret))
 
 
+@pytest.mark.parametrize("secret", ["_000,00000=a", "=_00;a0=", "_x9,secret7=1"])
+def test_a_password_that_begins_like_emphasis_is_not_cut(secret: str) -> None:
+    result = redacted(f"DB_PASSWORD={secret}")
+    assert secret not in result
+    assert not any(piece in result for piece in re.findall(r"\w{5,}", secret))
+
+
 SHAPES = [
     "AKIAIOSFODNN7EXAMPLE",
     "ASIAIOSFODNN7EXAMPLE",

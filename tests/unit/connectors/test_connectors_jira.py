@@ -34,6 +34,7 @@ def test_flat_issue_becomes_a_document_with_its_metrics(company):
     assert document.metrics["comment_count"] == 2.0
     assert document.metrics["priority_rank"] == 5.0
     assert document.extra == {
+        "state": "closed",
         "status": "Done",
         "priority": "Blocker",
         "labels": ["hdfs"],

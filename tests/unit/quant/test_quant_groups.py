@@ -17,9 +17,16 @@ def world(directory: Path, days: np.ndarray, votes: np.ndarray) -> tuple[pl.Lazy
     components = [["bus"] if i % 3 == 0 else ["ui"] for i in range(60)]
     identity = {name: [None] * 60 for name in IDENTITY if name != "document_id"}
     records = directory / "facts.parquet"
-    schema = dict.fromkeys(identity, pl.String)
+    schema = dict.fromkeys((*identity, "same_as"), pl.String)
     pl.DataFrame(
-        {"document_id": ids, **identity, "components": components, "project": [["XD"]] * 60},
+        {
+            "document_id": ids,
+            **identity,
+            "kind": ["issue"] * 60,
+            "same_as": [None] * 60,
+            "components": components,
+            "project": [["XD"]] * 60,
+        },
         schema_overrides=schema,
     ).write_parquet(records)
     table = pl.DataFrame({"document_id": ids, "days_open": days, "votes": votes}).lazy()

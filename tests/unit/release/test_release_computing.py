@@ -139,6 +139,7 @@ def _holds(text: str, value: float | str) -> bool:
         ("How many issues did John fix?", "john"),
         ("How many issues have an even number of story points?", "even"),
         ("How many issues were created in 2014?", "creation date"),
+        ("Were more issues created in 2013 than in 2014?", "creation date"),
         ("How many commits were made on 2014-02-31?", "2014-02-31"),
         ("How many commits touched more than 10 files?", "files"),
     ],
