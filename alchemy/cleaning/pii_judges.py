@@ -28,7 +28,7 @@ from alchemy.cleaning.pii_patterns import BARE_CHARS, STRONG_KEYWORD
 Judge = Callable[[re.Match[str]], Span | None]
 
 _EXPRESSION = re.compile(
-    r"(?:[A-Za-z_][\w.]*\(|[+&][ ]?[A-Za-z_]\w*[);,\s]?\Z|(?:self|this|config|settings|env|process|os|request|req|props|properties"
+    r"(?:[A-Za-z_][\w.]*\(|[+&][ ]?[A-Za-z_]+[);,\s]?\Z|(?:self|this|config|settings|env|process|os|request|req|props|properties"
     r"|user|args|options|opts|params|ctx|context|data|response|resp|res|json|cfg|conf|System|ENV|secrets"
     r"|vars?|inputs|event|body|form|session|state|item|row|account)"
     r"[.\[]|(?:ConvertTo|Get|Read|New)-[A-Z]|new[ ]|await[ ]|lambda\b|function\b)",
@@ -309,7 +309,7 @@ def _is_secret(
 
 def _cut(value: str, before: str, separator: str) -> str:
     """An unquoted value without the punctuation that follows it."""
-    if separator in ("=", "==") and _ASSIGNMENT_LINE.search(before) and value.isascii():
+    if separator in ("=", "==", "===") and _ASSIGNMENT_LINE.search(before) and value.isascii():
         return value
     if value[0].isascii() and (han := _HAN.search(value)):
         value = value[: han.start()]  # the sentence goes on in Chinese

@@ -14,7 +14,7 @@ PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)})_\d+\]")
 NAMES_SECRET = re.compile(KEYWORD, re.VERBOSE | re.ASCII)
 _VARIABLE = re.compile(
     r"\\?[$#%@]?\{\{?[^{}]*\}?\}?|\$\(.*|[$#]\[.*|\$?\$[A-Za-z_]\w*|\$\d|%\w+%|%\(?\w*\)?s|@[\w.-]+@|<.*>?|\*+"
-    r"|[*•xX.…_?-]{2,}|\?|\[[A-Za-z_ -]+\d*\]|&\w+;|&lt;.*&gt;|:[a-z_]+|!\w+|[\"']{2,}",
+    r"|[*•xX.…_?-]{2,}|\?|\[[A-Za-z_ -]+\d*\]|&\w+;|&lt;.*&gt;|:[a-z_]+|![A-Za-z_]+|[\"']{2,}",
     re.ASCII,
 )
 _DEFAULT = re.compile(r"[$#]\{[\w.-]+:[-=]?([^{}]+)\}?")

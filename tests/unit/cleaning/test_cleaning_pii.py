@@ -103,8 +103,11 @@ def test_passwords_with_punctuation_leave_nothing_behind(syntax: str, secret: st
     assert not any(piece in result for piece in re.findall(r"\w{5,}", secret))
 
 
-@pytest.mark.parametrize("secret", ["_000,00000=a", "=_00;a0=", "_x9,secret7=1"])
-def test_a_password_that_begins_like_emphasis_is_not_cut(secret: str) -> None:
+@pytest.mark.parametrize(
+    "secret",
+    ["_000,00000=a", "=_00;a0=", "_x9,secret7=1", "+ad7b1Xa6e", "!599cfab", "==^-2,c=097,1e8Z0439"],
+)
+def test_a_password_that_begins_like_markup_or_code_is_one(secret: str) -> None:
     result = redacted(f"DB_PASSWORD={secret}")
     assert secret not in result
     assert not any(piece in result for piece in re.findall(r"\w{5,}", secret))
