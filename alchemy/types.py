@@ -366,22 +366,3 @@ def project_of(document_id: str) -> str:
     key = document_id.partition(":")[2]
     issue = _ISSUE.fullmatch(key)
     return issue[1] if issue else key.partition("/")[0] if "/" in key else ""
-
-
-def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Dotted name → [before, after], where two nested mappings differ; lists count as a whole."""
-    mine, theirs = _dotted(before), _dotted(after)
-    return {
-        name: [mine.get(name), theirs.get(name)]
-        for name in sorted({*mine, *theirs})
-        if mine.get(name) != theirs.get(name)
-    }
-
-
-def _dotted(value: Any, name: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {name: value}
-    found: dict[str, Any] = {}
-    for key, inner in cast("Mapping[str, Any]", value).items():
-        found |= _dotted(inner, f"{name}.{key}" if name else str(key))
-    return found

@@ -19,7 +19,7 @@ from alchemy.release import reading
 from alchemy.release.cache import ReleaseCache
 from alchemy.stores import open_lake
 from alchemy.types import Answer, Draft, Passage, Release
-from deployments.gateway_engines import reply_of
+from deployments.calls import reply_of
 
 if TYPE_CHECKING:
     import numpy as np

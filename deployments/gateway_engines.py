@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.errors import AlchemyError
 from alchemy.knowledge.followup import standalone
 from alchemy.logs import get_logger
 from alchemy.protocols import GenerationRequest
 from alchemy.quant.cues import may_compute
 from alchemy.release.cache import BROKEN
-from alchemy.serving.admission import Busy
 from alchemy.serving.ask import Engines
 from alchemy.types import Answer, Draft, Filters, Mode, Passage, Principal
+from deployments.calls import await_prepared, pieces_of, reply_of
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-_PREPARE_S = 120.0
-"""An index of a million chunks is fetched, verified and warmed up in that time."""
 
 
 class HandleEngines:
@@ -83,11 +76,11 @@ class HandleEngines:
         Raises:
             AlchemyError: why it cannot be loaded.
         """
-        _await_prepared(self._knowledge.prepare.remote(release), "knowledge")
+        await_prepared(self._knowledge.prepare.remote(release), "knowledge")
         if not with_generator:
             return
         try:
-            _await_prepared(self._generator.prepare.remote(release), "generator")
+            await_prepared(self._generator.prepare.remote(release), "generator")
         except AlchemyError as error:
             if error.code in BROKEN:
                 raise
@@ -115,63 +108,11 @@ class HandleEngines:
     ) -> AsyncGenerator[str | Answer, None]:
         """See `Engines.finalize`."""
         streaming = self._finalist.options(stream=True)
-        return _pieces(streaming.answer.remote(question, passages, draft, release), "finalist")
+        return pieces_of(streaming.answer.remote(question, passages, draft, release), "finalist")
 
     def generate(
         self, request: GenerationRequest, principal: Principal, release: str
     ) -> AsyncGenerator[str | Draft, None]:
         """Pieces of a plain generation, then its `Draft`."""
         streaming = self._generator.options(stream=True)
-        return _pieces(streaming.generate.remote(request, principal, release), "generator")
-
-
-def typed_call_error(error: Exception, part: str) -> AlchemyError:
-    """What a failed call of another deployment means to a client."""
-    cause: BaseException = error
-    while isinstance(cause, RayTaskError):  # its text is the worker's traceback
-        cause = cause.cause
-    found = AlchemyError.unwrap(cause)
-    if found is not None:
-        return found
-    if isinstance(cause, BackPressureError):
-        return Busy(f"the {part} has too many requests waiting", "Try again in a moment.")
-    if cause is not error:
-        return AlchemyError(ErrorCode.INTERNAL, f"the {part} failed: {cause!r}")
-    return AlchemyError(
-        ErrorCode.NOT_READY,
-        f"the {part} does not answer: {type(error).__name__}",
-        "It is being restarted; try again in a moment.",
-    )
-
-
-def _await_prepared(call: Any, part: str) -> None:
-    try:
-        call.result(timeout_s=_PREPARE_S)
-    except TimeoutError as error:
-        call.cancel()
-        raise AlchemyError(
-            ErrorCode.NOT_READY, f"the {part} did not load the release within {_PREPARE_S:g} s"
-        ) from error
-    except (RayError, RayServeException, AlchemyError) as error:
-        raise typed_call_error(error, part) from error
-
-
-async def reply_of(call: Any, part: str) -> Any:
-    """What another deployment replies; a caller that goes away takes its request along."""
-    try:
-        return await call
-    except asyncio.CancelledError:
-        call.cancel()
-        raise
-    except (RayError, RayServeException, AlchemyError) as error:
-        raise typed_call_error(error, part) from error
-
-
-async def _pieces(stream: Any, part: str) -> AsyncGenerator[Any, None]:
-    try:
-        async for piece in stream:
-            yield piece
-    except (RayError, RayServeException, AlchemyError) as error:
-        raise typed_call_error(error, part) from error
-    finally:
-        stream.cancel()  # nothing to do for a finished stream
+        return pieces_of(streaming.generate.remote(request, principal, release), "generator")

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -109,19 +108,11 @@ class Knowledge:
     async def compute(
         self, question: str, principal: Principal, release: str, filters: Filters
     ) -> Computed | None:
-        """The answer to a question about many records; None for one that texts should answer.
-
-        Raises:
-            AlchemyError: as `search`.
-        """
+        """See `KnowledgePart.compute`; raises as `search`."""
         part = await self._part(release)
-        forgotten = self._tombstones.now().documents
-        hidden = frozenset(i for tenant, i in forgotten if tenant == principal.tenant)
+        forgotten = self._tombstones.now()
         async with self._timed("compute"):
-            today = datetime.now(UTC).date()
-            return await asyncio.to_thread(
-                part.computer.answer, question, principal, filters, today, hidden
-            )
+            return await asyncio.to_thread(part.compute, question, principal, filters, forgotten)
 
     async def owners(self, document_ids: Sequence[str], release: str) -> dict[str, str]:
         """Document id → tenant, of those that the release's index holds, hidden or not.

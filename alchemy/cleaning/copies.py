@@ -48,13 +48,10 @@ def copies(job: Job, reading: Reading, duplicates: Duplicates) -> list[Document]
 
 
 def _survivor(others: Mapping[str, str], identity: str) -> str:
-    """The one that stays, past copies of copies."""
-    seen = {identity}
-    found = others[identity]
-    while found in others and found not in seen:
-        seen.add(found)
-        found = others[found]
-    return found
+    """The one that stays, past copies of copies; each of them is earlier in record order."""
+    while identity in others:
+        identity = others[identity]
+    return identity
 
 
 def _left_out(

@@ -177,16 +177,17 @@ def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     return shared / union if union else 0.0
 
 
-def bucket_pairs(size: int) -> tuple[np.ndarray, np.ndarray]:
+def bucket_pairs(size: int, start: int = 1, stop: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Candidate pairs of a bucket of so many records, in record order.
+
+    Args:
+        start, stop: only pairs whose later position is in this range; 0 for the end.
 
     Returns:
         Positions of the earlier and of the later record: int64[n] each.
     """
-    if size <= 2 * BUCKET_PAIRS:
-        return np.triu_indices(size, 1)
-    limit = BUCKET_PAIRS
-    later = np.arange(1, size)
+    limit = BUCKET_PAIRS if size > 2 * BUCKET_PAIRS else size
+    later = np.arange(start, stop or size)
     head = np.minimum(limit, later)
     near = later - np.maximum(later - limit, head)
     counts = head + near

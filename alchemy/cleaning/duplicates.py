@@ -171,13 +171,15 @@ def _bucketed(members: pa.Table, in_order: np.ndarray) -> Iterator[tuple[np.ndar
     keys, ranks = keys[order], ranks[order]
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
     sizes = np.diff(np.append(starts, len(keys)))
+    tall = _BLOCK // (2 * dedup.BUCKET_PAIRS)  # later records of one bucket in a block
     for size in np.unique(sizes[sizes > 1]).tolist():
-        earlier, later = dedup.bucket_pairs(size)
         own = starts[sizes == size]
-        step = max(1, _BLOCK // len(earlier))
-        for start in range(0, len(own), step):
-            first = own[start : start + step, None]
-            yield ranks[first + earlier].ravel(), ranks[first + later].ravel()
+        for begin in range(1, size, tall):
+            earlier, later = dedup.bucket_pairs(size, begin, min(begin + tall, size))
+            step = max(1, _BLOCK // len(earlier))
+            for start in range(0, len(own), step):
+                first = own[start : start + step, None]
+                yield ranks[first + earlier].ravel(), ranks[first + later].ravel()
 
 
 def _compared(

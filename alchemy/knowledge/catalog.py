@@ -120,12 +120,12 @@ class Catalog:
         found = self._all("SELECT term, start, count FROM terms WHERE instr(term, ?) > 0", (part,))
         return [Span(*record) for record in found]
 
-    def texts(self, rows: str) -> list[tuple[str, str, str]]:
-        """Document id, title and text of the chunks at these rows (a JSON list), in order."""
+    def texts(self, rows: Sequence[int]) -> list[tuple[str, str, str]]:
+        """Document id, title and text of the chunks at these rows, in order."""
         return self._all(
             """SELECT document_id, title, text FROM chunks
                WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row""",
-            (rows,),
+            (json.dumps(rows),),
         )
 
     def documents(self, access: Access) -> list[str]:

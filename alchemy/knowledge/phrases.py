@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ def _candidates(catalog: Catalog, phrase: str) -> np.ndarray:
 
 def _texts(catalog: Catalog, rows: np.ndarray) -> Iterator[tuple[str, str, str]]:
     for start in range(0, len(rows), _ROWS):
-        yield from catalog.texts(json.dumps(rows[start : start + _ROWS].tolist()))
+        yield from catalog.texts(rows[start : start + _ROWS].tolist())
 
 
 def _place(text: str, start: int, end: int) -> int:

@@ -99,7 +99,7 @@ def _unread(records: Records, of_kind: Sequence[Condition]) -> int:
 
 
 def _unknown(frame: pl.LazyFrame, conditions: Sequence[Condition]) -> tuple[dict[str, int], int]:
-    names = {c.column for c in conditions if c.op not in _ANY_VALUE}
+    names = {c.column for c in conditions if c.op not in _ANY_VALUE and not c.counted}
     absent = names - set(frame.collect_schema())
     frame = frame.with_columns(pl.lit(None, pl.String).alias(n) for n in absent)
     counts = frame.select(pl.len().alias("_rows"), *(pl.col(n).null_count() for n in sorted(names)))
@@ -166,6 +166,7 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
             made = column < str(values[0])
         case _:
             number = float(values[0])
+            column = column.list.len().fill_null(0) if condition.counted else column
             made = {
                 "=": column.is_in([float(value) for value in values]),
                 ">": column > number,

@@ -41,6 +41,7 @@ _NO = (
     r"(?:without|lacking|missing|lacks?|with no|have no|have not|has no|had no|has not"
     r"|with an? (?:empty|missing)|have an? (?:empty|missing)|has an? (?:empty|missing))"
 )
+_NAMING = r"(?:that |which )?(?:references?|referencing|names?|naming|cites?|citing|mentions?|mentioning) "
 _ISSUE_LABELS = ("issuetype", "priority", "status", "components", "fix_versions")
 _REFERENCE = (
     r"(?:that |which )?(?P<not>(?:do|does|did) not |don't |doesn't |have not )?(?:references?|referencing"
@@ -62,6 +63,7 @@ class LimitReader:
         alternatives: conditions that are compared with each other.
         kind: the condition on the kind of record.
         strong: whether only records can be meant.
+        clashes: parts that were read and cannot hold together, in words.
     """
 
     question: str
@@ -76,6 +78,7 @@ class LimitReader:
     kind: Condition | None = None
     strong: bool = False
     notes: list[str] = field(default_factory=list[str])
+    clashes: list[str] = field(default_factory=list[str])
 
     # ---- helpers
 
@@ -123,7 +126,7 @@ class LimitReader:
     def unknown(self) -> tuple[str, ...]:
         """Words with a weight of their own that nothing has explained."""
         left = [w.strip(".,:;|()-") for w in self.rest.split()]
-        return tuple(w for w in left if w and w not in words.FILLER)
+        return (*self.clashes, *(w for w in left if w and w not in words.FILLER))
 
     # ---- rules
 
@@ -147,13 +150,14 @@ class LimitReader:
             spans.append(Condition(conditions[0].column, "within", both))
             self.rest = " ".join(self.rest.replace(text, " | ", 1).split())
             self.where += conditions
-        if len(spans) > 1 and max(s.values[0] for s in spans) >= min(s.values[1] for s in spans):  # type: ignore[type-var]
+        starts, ends = ([str(s.values[n]) for s in spans] for n in (0, 1))
+        if len(spans) > 1 and max(starts) >= min(ends):
             # spans apart: nothing is in both, so they are compared, or the question was misread
             self.where = [c for c in self.where if c.op not in ("from", "until")]
             if self.compare:
                 self.alternatives += spans
             else:
-                self.rest += " dates"
+                self.clashes.append("two spans of time at once")
         if any(re.search(rf"\b(?:{pattern})\b", self.rest) for pattern in words.TYPES):
             self.strong = True
 
@@ -168,25 +172,47 @@ class LimitReader:
         for state, spoken in self.vocabulary.states.items():
             while match := self.take(rf"(?P<not>not |aren't |isn't |non-)?(?:{'|'.join(spoken)})"):
                 self._condition(Condition("state", "is", (state,), negated=bool(match["not"])))
-        value = self.vocabulary.value()
-        listed = self.find(rf"(?P<a>{value})(?: ,)? (?P<how>than|or|and) (?P<b>{value})")
-        if listed:
-            pair = [self.vocabulary.value_named(self._unquoted(listed[side])) for side in "ab"]
-            first, second = pair
-            if first and second and first.column == second.column:
-                if self.compare:
-                    self.alternatives += [first, second]
-                    self._of_issues(first)
-                else:
-                    self._condition(replace(first, values=(*first.values, *second.values)))
-                self.cut(listed)
+        value = self.vocabulary.value
+        join = r"(?: ,)? (?:than|or|and) "
+        while listed := self.find(rf"{value}(?: , {value})*{join}{value}"):
+            told = re.split(rf" , |{join}", listed[0])
+            every = [c for v in told if (c := self.vocabulary.value_named(self._unquoted(v)))]
+            if len(every) < len(told) or len({c.column for c in every}) > 1:
+                break  # of several columns: each is a condition of its own
+            if self.compare:
+                self.alternatives += every
+                self._of_issues(every[0])
+            else:
+                values = tuple(v for c in every for v in c.values)
+                self._condition(replace(every[0], values=values))
+            self.cut(listed)
         while match := self.take(rf"(?P<not>not |non-)?(?P<value>{value})"):
             condition = self.vocabulary.value_named(match["value"])
             if condition is None:
                 break
             self._condition(replace(condition, negated=bool(match["not"])))
+        self._kinds()
+
+    def _kinds(self) -> None:
+        """Kinds of records; several are compared, or counted together."""
+        before = self.kind
+        found: list[Condition] = []
         while match := self.take(f"(?:all |the )?(?P<kind>{self.vocabulary.kind})"):
             self.set_kind(match["kind"])
+            if self.kind is not None and self.kind not in found and self.kind.values:
+                found.append(self.kind)
+        other = [c for c in found if c != before] if before and before.values else found[1:]
+        if not other:
+            return
+        if before and before.values:
+            self.clashes.append("two kinds of records at once")
+        elif self.compare:
+            self.alternatives += found
+            self.kind = None
+        elif len({c.column for c in found}) == 1:
+            self.kind = replace(found[0], values=tuple(v for c in found for v in c.values))
+        else:
+            self.clashes.append("two kinds of records at once")
 
     def either(self) -> None:
         """Two equal-signs on one column: alternatives of a comparison, for nothing is both."""
@@ -217,6 +243,14 @@ class LimitReader:
             rf"{_HAVING}(?P<cmp>longer than|shorter than) {number} (?:characters|chars|letters)",
             rf"(?:were |was |been |are )?(?P<reopened>reopened)(?: (?P<cmp>{_COMPARE}))?(?: {number} times?| once| twice)?",
         )
+        having = rf"(?:{_HAVING}|{_NAMING})(?P<cmp>{_COMPARE}) {number}"
+        while match := self.find(rf"{having} (?P<label>{self.vocabulary.label})"):
+            label = self.vocabulary.label_named(match["label"])
+            if label is None:
+                break
+            sizes = _numbers(label, match.groupdict(), match[0])
+            self.where += [replace(condition, counted=True) for condition in sizes]
+            self.cut(match)
         for form in forms:
             while match := self.find(form):
                 got = match.groupdict()

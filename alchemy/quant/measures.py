@@ -61,6 +61,22 @@ class MeasureReader(LimitReader):
         self.rest = " ".join(f"{head} | {tail}".split())
         return True
 
+    def most_referenced(self) -> bool:
+        """`which Jira issue is referenced by the most commits`."""
+        if "jira_keys" not in self.vocabulary.labels:
+            return False
+        match = self.find(
+            r"(?:which|what) (?:jira )?(?:issues?|tickets?|keys?) (?:is|are|was|were)"
+            r" (?:referenced|mentioned|named|cited|referred to)(?: by| in)?(?: the)?"
+            rf" (?:(?P<high>most)|(?P<low>fewest|least))(?= {self.vocabulary.kind})"
+        )
+        if match is None:
+            return False
+        order = "highest" if match["high"] else "lowest"
+        self.plan = Plan(group="jira_keys", order=order, limit=1)
+        self.cut(match)
+        return True
+
     def superlative_record(self) -> bool:
         """`which issue has the most comments`, `the 3 longest pages`, `top 5 issues by points`."""
         kind = rf"(?P<kind>{self.vocabulary.kind})"
@@ -138,6 +154,9 @@ class MeasureReader(LimitReader):
         group = self.group_of(match["column"])[0] if match else None
         if match is None or group is None:
             return False
+        # the answer says how many have it anyway
+        have = r"(?:have|has|use|carry) (?:it|that|this)"
+        self.take(rf"(?:, )?and how (?:many|often) {self.vocabulary.kind} {have}")
         how = match.groupdict().get("how")
         order = "lowest" if how == "least" else "highest" if how else None
         count = match.groupdict().get("n")

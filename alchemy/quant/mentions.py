@@ -28,6 +28,19 @@ _MOST_WORDS = 5
 _NEVER = frozenset(
     "how what which who many number average mention mentions mentioning more most fewer issues commits not".split()
 )
+_MARKS = {
+    "question mark": "?",
+    "exclamation mark": "!",
+    "exclamation point": "!",
+    "full stop": ".",
+    "colon": ":",
+    "semicolon": ";",
+    "comma": ",",
+    "slash": "/",
+    "hyphen": "-",
+    "dash": "-",
+}
+"""Marks by their names; the name itself is asked for in quotation marks."""
 _TEXT = re.compile(r"in (?:the|their|its) (?:texts?|descriptions?|body)$")
 _TITLE = re.compile(r"titles?|summar|names?|heading")
 
@@ -165,4 +178,4 @@ def _phrase(text: str, quoted: Sequence[str]) -> str:
     text = re.sub(r"^(?:the |a |an |mention(?:s|ing)? |word |term )+", "", text.strip(" ,|"))
     if text.startswith("word~"):  # the space says that it ends there
         return _phrase(text.removeprefix("word~"), quoted) + " "
-    return re.sub(r"q#(\d+)", lambda m: quoted[int(m[1])], text).strip()
+    return _MARKS.get(text) or re.sub(r"q#(\d+)", lambda m: quoted[int(m[1])], text).strip()

@@ -43,12 +43,14 @@ class Condition:
             on words.
         values: any of them suffices for `is`, `=`, `mentions`, `starts` and `ends`; one date (ISO 8601)
             for `from` (inclusive) and `until` (exclusive), both for `within`; one number to compare with.
+        counted: the number is compared with how many values a label has.
     """
 
     column: str
     op: Op
     values: tuple[str | float, ...] = ()
     negated: bool = False
+    counted: bool = False
 
     @property
     def says_kind(self) -> bool:
@@ -78,6 +80,7 @@ class Condition:
             told = [f"{self.op}({column}, {_value_sql(v)})" for v in self.values]
             text = told[0] if len(told) == 1 else f"({' OR '.join(told)})"
         else:
+            column = f"cardinality({column})" if self.counted else column
             sign = {"from": ">=", "until": "<"}.get(self.op, self.op)
             told = [_value_sql(v) for v in self.values]
             text = f"{column} IN ({', '.join(told)})" if told[1:] else f"{column} {sign} {told[0]}"

@@ -37,7 +37,7 @@ _COMPARED = re.compile(
     r"\b(?:more|fewer|less)\b(?! than)|\bmore (?:often|frequently)\b|\bthan (?!\d)"
 )
 _COUNT = (
-    r"how many(?: times| more| different)?|how often"
+    r"how many(?: more| different)?|how often"
     r"|(?:what is |what's )?(?:the )?(?:total )?(?:number|count) of(?: all)?"
     r"|count(?: of| up)?(?: all| the)*|(?:are|is) there(?: any| more)?|do more|did more|do we have any"
 )
@@ -84,14 +84,19 @@ class _Reader(MeasureReader):
         share = whole or self.take(_SHARE)
         whole = whole or (self._whole_of_share() if share else None)
         self.compare = bool(_COMPARED.search(self.rest))
+        referenced = self.most_referenced()
         self.texts()
         self.dates()
         for rule in (
-            self.most_common,
-            self.busiest,
-            self.superlative_group,
-            self.superlative_record,
-            self.aggregate,
+            ()
+            if referenced
+            else (
+                self.most_common,
+                self.busiest,
+                self.superlative_group,
+                self.superlative_record,
+                self.aggregate,
+            )
         ):
             if rule():
                 break
@@ -107,6 +112,7 @@ class _Reader(MeasureReader):
                 r"how many more|(?:are|is) there more|do more|did more"
                 r"|(?:more|less|most) (?:often|frequently)|more|most|fewer"
             )
+            self.take(r"by how (?:much|many)")
             self.take(r"than|or")
         return self._understood(self.plan, whole)
 
@@ -186,15 +192,16 @@ class _Reader(MeasureReader):
         if share:
             self.plan = Plan("share")
             return True
-        if self.kind and (
-            dated := self.take(
+        counted = self.take(_COUNT)
+        dated = None
+        if self.kind and not counted:
+            dated = self.take(
                 rf"(?:when (?:was|is) )?(?:the )?(?:(?P<first>{FIRST})|(?P<last>{LAST}))"
             )
-        ):
+        if dated is not None:
             order = "highest" if dated["last"] else "lowest"
             self.plan = Plan(column="created_at", group="document_id", order=order, limit=1)
             return "created_at" in self.vocabulary.records.dated
-        counted = self.take(_COUNT)
         listed = None if counted else self.take(_LIST)
         if not counted and not listed:
             compared = re.search(r"\b(?:more|most|total)\b", self.question.lower())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import polars as pl
 
@@ -89,7 +90,12 @@ _LABELS: Mapping[str, Sequence[str]] = {
     "status": ("status(?:es)?",),
     "priority": ("priorit(?:y|ies)",),
     "base": ("base branch(?:es)?", "target branch(?:es)?"),
-    "jira_keys": ("jira keys?", "issue keys?", "referenced issues?", "jira references?"),
+    "jira_keys": (
+        "jira (?:keys?|issues?|tickets?)",
+        "issue keys?",
+        "referenced issues?",
+        "jira references?",
+    ),
     "epic": ("epics?",),
     "components": ("components?",),
     "space": ("spaces?",),
@@ -149,14 +155,21 @@ PERIODS: Mapping[Period, str] = {
 _WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 NUMBER = rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?|{'|'.join(_WORDS)})"
 FILLER = frozenset(
-    """a about all altogether an and any are as at be been by can currently did do does each ever every exist exists
-    far find for from give got had has have having here how i in is it its list many me much now number of
-    on our out overall please recorded say show so such tell that the their them there these they this
-    across among anyone compare over backlog carry everything entire gave hello here hi use used repo repository
-    tracker very whole land make made know want like created opened written filed submitted raised happen happened those to total us was we were what when where whether which whose with would you your
-    value values times time jira git wiki project company data dataset database table index system
-    spring xd's among between""".split()
+    """a about across all altogether am among an and any anyone are as at backlog be been being between by
+    can carry compare could created currently did do does each entire ever every everything exist exists far
+    filed find for from gave give got had happen happened has have having here how i if in is it its
+    land like list made make many me much my now number of on our out over overall raised recorded
+    repo repository say show so submitted such tell that the their them there these they this those
+    to total tracker us use used very want was we were what when where whether which whole whose with
+    would written you your know opened value values company data dataset database git index jira project
+    system table time wiki
+    hello hey hi i'm kindly please pls plz thank thanks""".split()
 )
+"""Words that say nothing about what is counted, or how."""
+COURTESY = FILLER | frozenset(
+    "both curious figures inclusive included new numbers percent quick question two".split()
+)
+"""A sentence of these words alone asks for nothing: `I'm new here`, `Give me both numbers`."""
 
 
 def number_of(text: str) -> float:
@@ -177,17 +190,17 @@ class Vocabulary:
         states = set(records.values.get("state", ()))
         self.states = {s: words for s, words in STATES.items() if s in states}
 
-    @property
+    @cached_property
     def number(self) -> str:
         """A regular expression of all names of numbers, the longest first."""
         return _any(p for phrases in self.numbers.values() for p in phrases)
 
-    @property
+    @cached_property
     def label(self) -> str:
         """As `number`, of labels."""
         return _any(p for phrases in self.labels.values() for p in phrases)
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """As `number`, of kinds of records, tables and `records`."""
         known = [p for phrases in KINDS.values() for p in phrases]
@@ -232,6 +245,7 @@ class Vocabulary:
                     return Condition(name, "is", (value,))
         return None
 
+    @cached_property
     def value(self) -> str:
         """A regular expression of all values that are looked for without their column's name."""
         values = [

@@ -51,11 +51,20 @@ def answer_text(plan: Plan, result: Result, numbers: Mapping[str, int] | None = 
         text = _grouped(plan, result)
     else:
         text = _single(plan, result)
-    for name, rows in sorted(result.unknown.items()):
-        text += f" {number_text(rows)} of {number_text(result.base)} have no {column_text(name)} and are not counted."
-    if result.unreadable:
-        text += f" {number_text(result.unreadable)} more could not be read and are in quarantine."
-    return text
+    notes = [
+        _rest(plan, result),
+        *(
+            f"{number_text(rows)} of {number_text(result.base)} have no {column_text(name)} and are "
+            "not counted."
+            for name, rows in sorted(result.unknown.items())
+        ),
+        f"{number_text(result.unreadable)} more could not be read and are in quarantine."
+        if result.unreadable
+        else "",
+    ]
+    told = " ".join(note for note in notes if note)
+    # below a list a note is a paragraph of its own
+    return text + ("\n\n" if "\n- " in text else " ") * bool(told) + told
 
 
 def computable(result: Result) -> bool:
@@ -75,10 +84,11 @@ def figures(plan: Plan, result: Result) -> str:
 def rows_text(plan: Plan, count: int | None = None) -> str:
     """The rows a plan is about: `issues with at least 8 story points`."""
     kinds = [c for c in plan.where if c.says_kind and c.values]
-    name = str(kinds[0].values[0]) if kinds else "record"
-    name = name.replace("_", " ")
-    plural = _PLURALS.get(name, name if name.endswith("s") else f"{name}s")
-    phrase = name if count == 1 and not name.endswith("s") else plural
+    names = [str(v).replace("_", " ") for v in kinds[0].values] if kinds else ["record"]
+    plurals = [_PLURALS.get(n, n if n.endswith("s") else f"{n}s") for n in names]
+    phrase = " and ".join(plurals)
+    if count == 1 and not names[0].endswith("s") and not names[1:]:
+        phrase = names[0]
     rest = [c for c in plan.where if not c.says_kind]
     told = _conditions(rest)
     return f"{phrase} {told}" if told else phrase
@@ -188,7 +198,7 @@ def _rest(plan: Plan, result: Result) -> str:
     if plan.measure in ("count", "share") or not plan.column or result.used == result.matched:
         return ""
     without = result.matched - result.used
-    return f" {number_text(without)} of {number_text(result.matched)} have no {column_text(plan.column)} and are left out."
+    return f"{number_text(without)} of {number_text(result.matched)} have no {column_text(plan.column)} and are left out."
 
 
 def _single(plan: Plan, result: Result) -> str:
@@ -208,9 +218,9 @@ def _single(plan: Plan, result: Result) -> str:
         counts = f"{number_text(result.used)} of {number_text(result.matched)}"
         return f"{value:.1%} of the {subject} {part}: {counts}."
     if plan.measure == "sum":
-        return f"The {subject} have {number_text(value)} {column} in total.{_rest(plan, result)}"
+        return f"The {subject} have {number_text(value)} {column} in total."
     if plan.measure == "distinct":
-        return f"The {subject} have {number_text(value)} different values of {column}.{_rest(plan, result)}"
+        return f"The {subject} have {number_text(value)} different values of {column}."
     name = (
         f"{plan.quantile * 100:g}th percentile"
         if plan.measure == "quantile"
@@ -225,7 +235,7 @@ def _single(plan: Plan, result: Result) -> str:
     )
     if plan.measure in ("max", "min"):
         of = "number of "
-    return f"The {name} {of}{column} of the {number_text(result.used)} {subject} is {number_text(value)}.{_rest(plan, result)}"
+    return f"The {name} {of}{column} of the {number_text(result.used)} {subject} is {number_text(value)}."
 
 
 def _measure_text(plan: Plan) -> str:
@@ -244,7 +254,6 @@ def _grouped(plan: Plan, result: Result) -> str:
     group = plan.period or column_text(plan.group)
     if not result.groups:
         return f"There are no {rows_text(plan)} with a {group}, so there is nothing to compare."
-    left = _rest(plan, result)
     if plan.order and plan.limit == 1:
         best = [row.name for row in result.groups[: max(result.tied, 1)]]
         names = ", ".join(best[:-1]) + (" and " if best[:-1] else "") + best[-1]
@@ -254,7 +263,7 @@ def _grouped(plan: Plan, result: Result) -> str:
         verb = "have" if len(best) > 1 else "has"
         return (
             f"{names}{more} {verb} the {plan.order} {_measure_text(plan)} of {number_text(result.total_groups)} "
-            f"by {group}: {_row_value(plan, result.groups[0])}.{left}"
+            f"by {group}: {_row_value(plan, result.groups[0])}."
         )
     shown = result.groups[:MOST_GROUPS]
     lines = "\n".join(f"- {row.name}: {_row_value(plan, row)}" for row in shown)
@@ -263,7 +272,7 @@ def _grouped(plan: Plan, result: Result) -> str:
         if result.total_groups > len(shown)
         else ""
     )
-    return f"The {_measure_text(plan)} by {group}:\n\n{lines}{cut}{left}"
+    return f"The {_measure_text(plan)} by {group}:\n\n{lines}{cut}"
 
 
 def _compared(plan: Plan, result: Result) -> str:
@@ -300,7 +309,6 @@ def _records(plan: Plan, result: Result, numbers: Mapping[str, int]) -> str:
         else f"{_named(row, numbers)}: {number_text(row.value)} {column}"
         for row in shown
     ]
-    left = _rest(plan, result)
     if plan.limit == 1 and result.tied <= 1:
         word = {
             "highest": "most"
@@ -310,11 +318,11 @@ def _records(plan: Plan, result: Result, numbers: Mapping[str, int]) -> str:
         }
         of = f"Of {number_text(result.used)} {rows_text(plan)}"
         if shown[0].date:
-            return f"{of}, the {'latest' if plan.order == 'highest' else 'earliest'} is {told[0]}.{left}"
-        return f"{of}, {_named(shown[0], numbers)} has the {word[plan.order or 'highest']} {column}: {number_text(shown[0].value)}.{left}"
+            return f"{of}, the {'latest' if plan.order == 'highest' else 'earliest'} is {told[0]}."
+        return f"{of}, {_named(shown[0], numbers)} has the {word[plan.order or 'highest']} {column}: {number_text(shown[0].value)}."
     lines = "\n".join(f"- {line}" for line in told)
     tie = f"\n\n{number_text(result.tied)} share the first place." if result.tied > 1 else ""
-    return f"Of {number_text(result.used)} {rows_text(plan)}, by {plan.order} {column}:\n\n{lines}{tie}{left}"
+    return f"Of {number_text(result.used)} {rows_text(plan)}, by {plan.order} {column}:\n\n{lines}{tie}"
 
 
 def _named(row: Row, numbers: Mapping[str, int]) -> str:

@@ -25,9 +25,9 @@ from alchemy.quant.questions import Reading, read_question
 from alchemy.quant.records import Records
 from alchemy.quant.vocabulary import Vocabulary
 from alchemy.quant.wording import answer_text, column_text, computable, figures, rows_text
+from alchemy.serving.ask import NO_ADAPTER
 from alchemy.types import Answer, Chunk, Citation, Filters, Passage, Principal
 
-NO_MODEL = "none"
 _QUOTE_CHARS = 200
 _PHRASES_KEPT = 16
 _SHORT = 3
@@ -166,7 +166,7 @@ class Computer:
             confidence=0.0 if abstained else 1.0,
             abstained=abstained,
             release=self._release,
-            adapter=NO_MODEL,
+            adapter=NO_ADAPTER,
             adapter_digest="",
         )
         return answer, [Passage(chunk, 1.0, 0.0, {"computed": 1.0}) for chunk in chunks]

@@ -9,8 +9,8 @@ from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
 from alchemy.protocols import Lake
 from alchemy.release.model import POINTER, live_release, load_release, released
-from alchemy.stores.versions import advance_pointer, live_pointer, read_manifest
-from alchemy.types import Release, differing
+from alchemy.stores.versions import advance_pointer, differing, live_pointer, read_manifest
+from alchemy.types import Release
 
 _WITHDRAWN = "releases/withdrawn/"
 _LOOK_BACK = 10_000

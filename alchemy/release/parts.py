@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache, partial
 
 from alchemy.cleaning import pii
@@ -16,11 +17,12 @@ from alchemy.models.outgoing import service_embedder
 from alchemy.models.registry import load_reader, load_reranker
 from alchemy.protocols import Embedder, Reader, Reranker
 from alchemy.release import quant_weight, reading, reranking
-from alchemy.release.computing import Computer
+from alchemy.release.computing import Computed, Computer
 from alchemy.release.model import used_model
 from alchemy.release.retrieval import EncodeQueries, query_encoder
 from alchemy.stores import open_lake
-from alchemy.types import Passage, Release
+from alchemy.stores.tombstones import Forgotten
+from alchemy.types import Filters, Passage, Principal, Release
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,18 @@ class KnowledgePart:
     def search(self, query: Query) -> list[Passage]:
         """The best passages of one query, as `knowledge.search.search`."""
         return search(self.snapshot, [query], self.settings, self.reranker)[0]
+
+    def compute(
+        self, question: str, principal: Principal, filters: Filters, forgotten: Forgotten
+    ) -> Computed | None:
+        """The answer to a question about many records; None for one that texts should answer.
+
+        Args:
+            forgotten: what is hidden from search already; a copy that search never had is not.
+        """
+        hidden = frozenset(i for tenant, i in forgotten.documents if tenant == principal.tenant)
+        today = datetime.now(UTC).date()
+        return self.computer.answer(question, principal, filters, today, hidden)
 
     @property
     def reader(self) -> Reader:

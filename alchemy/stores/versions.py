@@ -10,9 +10,10 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.protocols import Lake
@@ -125,3 +126,22 @@ def advance_pointer(lake: Lake, prefix: str, payload: dict[str, Any], after: int
     number = after + 1
     lake.create(f"{prefix}/{number}.json", json.dumps(payload, ensure_ascii=False).encode())
     return number
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Dotted name → [before, after], where two nested mappings differ; lists count as a whole."""
+    mine, theirs = _dotted(before), _dotted(after)
+    return {
+        name: [mine.get(name), theirs.get(name)]
+        for name in sorted({*mine, *theirs})
+        if mine.get(name) != theirs.get(name)
+    }
+
+
+def _dotted(value: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    found: dict[str, Any] = {}
+    for key, inner in cast("Mapping[str, Any]", value).items():
+        found |= _dotted(inner, f"{name}.{key}" if name else str(key))
+    return found

@@ -210,11 +210,11 @@ def lora_config(base: Any, settings: LoraSettings) -> LoraConfig:
         for name, module in base.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and module is not head
     }
-    absent = [
-        target
-        for target in settings.target_modules
-        if not any(name == target or name.endswith(f".{target}") for name in linear)
-    ]
+
+    def fits(name: str, target: str) -> bool:
+        return name == target or name.endswith(f".{target}")
+
+    absent = [t for t in settings.target_modules if not any(fits(name, t) for name in linear)]
     if absent:
         known = sorted({name.rpartition(".")[2] for name in linear})
         raise AlchemyError(
@@ -223,13 +223,11 @@ def lora_config(base: Any, settings: LoraSettings) -> LoraConfig:
             f"({type(base).__name__}) does not have",
             f"Its linear modules are: {', '.join(known)}.",
         )
-    chosen = [
-        module
+    smallest = min(
+        min(module.weight.shape)
         for name, module in base.named_modules()
-        if name in linear
-        and name.rpartition(".")[2] in {t.rpartition(".")[2] for t in settings.target_modules}
-    ]
-    smallest = min(min(module.weight.shape) for module in chosen)
+        if name in linear and any(fits(name, target) for target in settings.target_modules)
+    )
     if settings.r > smallest:
         raise AlchemyError(
             ErrorCode.CONFIG_INVALID,

@@ -13,10 +13,10 @@ from alchemy.config import CausalModelSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.models.weights import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from alchemy.protocols import Lake
-from alchemy.stores.versions import MANIFEST, read_manifest
+from alchemy.stores.versions import MANIFEST, differing, read_manifest
 from alchemy.training.adapters import RETRIEVAL_PREFIX, ROOT, fetch_adapter
 from alchemy.training.base import fetch_base
-from alchemy.types import JsonRecord, differing
+from alchemy.types import JsonRecord
 
 BASE = "base"
 """Folder of an export that holds the base model, where it exists nowhere else."""

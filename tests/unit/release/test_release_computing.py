@@ -213,6 +213,42 @@ def test_labels_states_and_dates(question: str, told: str, company: Counter) -> 
     assert told in company.text(question)
 
 
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("How many issues and pull requests are there?", "There are 6 issues and pull requests."),
+        ("Are there more issues or pull requests?", "issue: 4 against 2 of pull request"),
+        ("How many bus, kafka or web ui issues are there?", "There are 4 issues"),
+        ("How many issues have more than one component?", "There is 1 issue"),
+        ("Hello! How many issues are there? Thanks", "There are 4 issues."),
+    ],
+)
+def test_every_part_of_a_question_counts(question: str, told: str, company: Counter) -> None:
+    assert told in company.text(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "We are on project CORE. How many issues are open?",
+        "How many issues are there? Only the new ones.",
+        "How many issues were first?",
+        "How many times do issues mention Kafka?",
+        "How many issues were created in 2024 and in 2025?",
+    ],
+)
+def test_no_part_of_a_question_is_passed_over(question: str, company: Counter) -> None:
+    made = company.made(question)
+    assert made is None or made[0].abstained, made
+
+
+def test_notes_stand_below_a_list(company: Counter) -> None:
+    text = company.text("What is the average story points per component?")
+    last = text.splitlines()[-1]
+    assert last == "1 of 4 have no story points and are left out."
+    assert "\n- Bus: 8 over 1\n" in text
+
+
 def test_a_record_counts_only_for_who_may_read_it(company: Counter) -> None:
     board = Principal("eve", "default", ("everyone", "board"))
     assert "There are 4 issues." in company.text("How many issues are there?")

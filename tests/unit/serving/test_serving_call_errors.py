@@ -10,7 +10,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.serving.admission import Busy
-from deployments.gateway_engines import typed_call_error
+from deployments.calls import typed_call_error
 
 
 def raised_in_a_worker(error: Exception) -> Exception:
