@@ -8,25 +8,20 @@ arrival.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from alchemy.cleaning import dedup
-from alchemy.cleaning.parts import Job, lists, read_table, sliced
+from alchemy.cleaning.parts import Job, read_table
 from alchemy.cleaning.reading import PLACE_BITS, short_digest
-from alchemy.types import Document
 
 Batches: TypeAlias = Iterator[pa.RecordBatch]
 Part: TypeAlias = tuple[int, str]
 """Position of the unit among all units, lake key of one of its parts."""
 
 KEY = pa.schema([("key", pa.int64()), ("place", pa.int64())])
-SIDE = pa.schema([("pair", pa.int64()), ("shingles", pa.list_(pa.int64()))])
-SIMILARITY = pa.schema([("pair", pa.int64()), ("similarity", pa.float64())])
 DOCUMENT_ROWS = 256
 """Rows of a batch that carries whole texts: a text may be as long as a record may be."""
 
@@ -87,52 +82,6 @@ def shared_keys(batches: Batches) -> Batches:
     shared[1:] |= same
     shared[:-1] |= same
     yield _keys(keys[shared], places[shared])
-
-
-def sides(job: Job, pairs: np.ndarray, parts: Iterable[Part]) -> Batches:
-    """Parts → SIDE: the shingles of each side of each pair, made from the documents again.
-
-    Few records have a near neighbour: keeping everyone's shingles would double what is stored.
-
-    Args:
-        pairs: int64[n, 2], places; their position in it is the pair's number.
-    """
-    places = pairs.ravel()
-    order = np.argsort(places, kind="stable")
-    ordered = places[order]
-    for table in tables(job, "read", ["document"], parts):
-        table = table.filter(pa.array(among(table["place"].to_numpy(), ordered)))
-        for batch in sliced(table, DOCUMENT_ROWS):
-            numbers: list[np.ndarray] = []
-            shingles: list[np.ndarray] = []
-            for place, line in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                first, last = np.searchsorted(ordered, [place, place + 1])
-                found = dedup.shingles_of(Document.from_dict(json.loads(line))).view(np.int64)
-                numbers.append(order[first:last] // 2)
-                shingles += [found] * int(last - first)
-            pair = np.concatenate([np.empty(0, np.int64), *numbers])
-            yield pa.RecordBatch.from_arrays([pa.array(pair), lists(shingles)], schema=SIDE)
-
-
-def similarities(batches: Batches) -> Batches:
-    """Schema SIDE, both sides of a pair together → SIMILARITY."""
-    waiting: dict[int, np.ndarray] = {}
-    for batch in batches:
-        done: dict[int, float] = {}
-        for pair, shingles in zip(
-            batch.column("pair").to_pylist(), batch.column("shingles"), strict=True
-        ):
-            values = shingles.values.to_numpy()
-            other = waiting.pop(pair, None)
-            if other is None:
-                waiting[pair] = values
-            else:
-                # the order of signed and unsigned values differs, but only within each set
-                done[pair] = dedup.jaccard(values, other)
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(done.keys(), pa.int64()), pa.array(done.values(), pa.float64())],
-            schema=SIMILARITY,
-        )
 
 
 def tables(

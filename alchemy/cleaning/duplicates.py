@@ -27,8 +27,8 @@ from alchemy.types import Removed
 
 Shared: TypeAlias = Callable[[Callable[[Iterable[Part]], Batches]], pa.Table]
 """A step parts → KEY → the rows of schema KEY whose key several records have, in any order."""
-Compare: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""Pairs of places, int64[n, 2] → float64[n]: the Jaccard similarities of their shingles."""
+Compare: TypeAlias = Callable[[np.ndarray], pa.Table]
+"""Pairs of places, int64[n, 2] → those that are similar enough: schema SIMILAR, in any order."""
 
 _compute: Any = pc
 """The same module, untyped: its functions are made when it is imported."""
@@ -43,8 +43,7 @@ _GONE = pl.Schema(
 _BLOCK = 1 << 20
 """Pairs looked at together."""
 _HELD = 1 << 24
-_ONE_ROUND = 200_000
-"""Pairs that are compared at once; beyond, a second round costs less than the pairs it saves."""
+"""Pairs found, some of them more than once, before they are made unique."""
 
 
 def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare) -> Duplicates:
@@ -60,10 +59,9 @@ def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare
     members = shared(partial(batches.band_keys, job, removed))
     near = _records(job, parts, members["place"].to_numpy(), _SKETCHED).sort("created", "id")
     threshold = job.settings.cleaning.near_duplicate_jaccard
-    pairs = _candidates(members, near, threshold)
-    pairs, similar = _compared(pairs, near["place"].to_numpy(), compare, threshold)
-    reached = similar >= threshold
-    return _duplicates(gone, _verified(near, pairs[reached], similar[reached]), near, len(pairs))
+    pairs = near["place"].to_numpy()[_candidates(members, near, threshold)]
+    similar = _verified(near, compare(pairs)) if len(pairs) else []
+    return _duplicates(gone, similar, near, len(pairs))
 
 
 def _records(
@@ -182,37 +180,18 @@ def _bucketed(members: pa.Table, in_order: np.ndarray) -> Iterator[tuple[np.ndar
                 yield ranks[first + earlier].ravel(), ranks[first + later].ravel()
 
 
-def _compared(
-    pairs: np.ndarray, places: np.ndarray, compare: Compare, threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities of all pairs that can matter.
-
-    Where there are many, those whose earlier record has none before it come first: that record
-    stays, so what is like it goes, and pairs with it as the earlier record decide nothing more.
-
-    Returns:
-        The pairs that were compared, int64[n, 2], and their similarities, float64[n].
-    """
-    if len(pairs) <= _ONE_ROUND:
-        return pairs, compare(places[pairs]) if len(pairs) else np.empty(0)
-    first = np.ones(len(places), bool)
-    first[pairs[:, 1]] = False
-    leading = first[pairs[:, 0]]
-    led, rest = pairs[leading], pairs[~leading]
-    similar = compare(places[led])
-    gone = np.zeros(len(places), bool)
-    gone[led[similar >= threshold, 1]] = True
-    rest = rest[~gone[rest[:, 0]]]
-    others = compare(places[rest]) if len(rest) else np.empty(0)
-    return np.concatenate([led, rest]), np.concatenate([similar, others])
-
-
-def _verified(near: pl.DataFrame, pairs: np.ndarray, similar: np.ndarray) -> list[dedup.Pair]:
-    """The pairs with their records' times and ids; `near` is in record order."""
-    first, second = (near.select("created", "id")[pairs[:, side]].rows() for side in (0, 1))
+def _verified(near: pl.DataFrame, similar: pa.Table) -> list[dedup.Pair]:
+    """The pairs, of schema SIMILAR, with their records' times and ids."""
+    by_place = near.select("place", "created", "id").sort("place")
+    first, second = (
+        by_place[by_place["place"].search_sorted(similar[side].to_numpy())].rows()
+        for side in ("first", "second")
+    )
     return [
-        dedup.Pair(earlier, later, similarity)
-        for earlier, later, similarity in zip(first, second, similar.tolist(), strict=True)
+        dedup.Pair(earlier[1:], later[1:], similarity)
+        for earlier, later, similarity in zip(
+            first, second, similar["similarity"].to_pylist(), strict=True
+        )
     ]
 
 

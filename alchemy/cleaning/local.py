@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from alchemy.cleaning import batches
+from alchemy.cleaning import batches, pairing
 from alchemy.cleaning.batches import Batches, Part
 from alchemy.cleaning.duplicates import find_duplicates
 from alchemy.cleaning.finishing import FinalWriter, Finish, Finisher
@@ -57,12 +57,12 @@ class LocalEngine:
         def shared(step: Callable[[Iterable[Part]], Batches]) -> pa.Table:
             return _table(batches.shared_keys(step(parts)), batches.KEY)
 
-        def compare(pairs: np.ndarray) -> np.ndarray:
-            units = set((pairs >> PLACE_BITS).ravel().tolist())
+        def compare(pairs: np.ndarray) -> pa.Table:
+            groups = pairing.grouped(pairs)
+            units = set((groups.places >> PLACE_BITS).tolist())
             those = (part for part in parts if part[0] in units)
-            sides = batches.sides(self._job, pairs, those)
-            similar = _table(batches.similarities(sides), batches.SIMILARITY).sort_by("pair")
-            return similar["similarity"].to_numpy()
+            sides = _table(pairing.sides(self._job, groups, those), pairing.SIDE).sort_by("group")
+            return _table(pairing.similar(self._job, iter(sides.to_batches())), pairing.SIMILAR)
 
         return find_duplicates(self._job, reading, shared, compare)
 

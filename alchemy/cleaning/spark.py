@@ -2,7 +2,7 @@
 
 1. read: units → cleaned documents and signatures, in parts (no shuffle)
 2. duplicates: shuffle of identities → records that share one; shuffle of bands → records that share
-   one; shuffle of candidate pairs' shingles → similarities. What is shuffled are whole numbers.
+   one; shuffle of shingles to groups of candidate pairs → similarities: whole numbers all.
 3. finish: shuffle of the documents that stay by range of ids, sorted → chunks, metrics, parts
 
 Every step reads the parts of the one before from the lake, so a lost executor costs its own step's
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from alchemy.cleaning import batches
+from alchemy.cleaning import batches, pairing
 from alchemy.cleaning.batches import Batches, Part
 from alchemy.cleaning.duplicates import find_duplicates
 from alchemy.cleaning.finishing import (
@@ -112,17 +112,19 @@ class SparkEngine:
             together = keys.repartition(self._partitions(size), "key")
             return self._collected(together, batches.shared_keys, batches.KEY)
 
-        def compare(pairs: np.ndarray) -> np.ndarray:
-            units = set((pairs >> PLACE_BITS).ravel().tolist())
+        def compare(pairs: np.ndarray) -> pa.Table:
+            groups = pairing.grouped(pairs)
+            units = set((groups.places >> PLACE_BITS).tolist())
             those = [part for part in reading.parts() if part[0] in units]
-            step = functools.partial(batches.sides, self.job, pairs)
-            sides = self._over(those, step, batches.SIDE, self._tasks(reading.text_bytes))
+            step = functools.partial(pairing.sides, self.job, groups)
+            sides = self._over(those, step, pairing.SIDE, self._tasks(reading.text_bytes))
             # a shingle is eight bytes, and a word of a text hardly more
-            size = 2 * len(pairs) * reading.text_bytes // max(1, reading.read.total())
-            together = sides.repartition(self._partitions(size), "pair")
+            size = len(groups.places) * reading.text_bytes // max(1, reading.read.total())
+            together = sides.repartition(self._partitions(size), "group")
+            similar = functools.partial(pairing.similar, self.job)
             with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
-                similar = self._collected(together, batches.similarities, batches.SIMILARITY)
-            return similar.sort_by("pair")["similarity"].to_numpy()
+                in_order = together.sortWithinPartitions("group")
+                return self._collected(in_order, similar, pairing.SIMILAR)
 
         return find_duplicates(self.job, reading, shared, compare)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from alchemy.cleaning import batches, finishing, stage
+from alchemy.cleaning import batches, finishing, pairing, stage
 from alchemy.cleaning.batches import Batches, Part
 from alchemy.cleaning.duplicates import find_duplicates
 from alchemy.cleaning.local import LocalEngine
@@ -106,11 +106,15 @@ class DividedEngine:
         batched = (batch for some in divided for batch in step(iter(some)))
         return [row for batch in batched for row in batch.to_pylist()]
 
-    def together(self, step: Any, rows: list[dict], schema: pa.Schema, key: str) -> list[dict]:
-        """Run a step over partitions by hash of `key`, in which rows lie in any order."""
+    def together(
+        self, step: Any, rows: list[dict], schema: pa.Schema, key: str, *, in_order: bool = False
+    ) -> list[dict]:
+        """Run a step over partitions by hash of `key`, in which rows lie in any order, or in its."""
         divided: list[list[dict]] = [[] for _ in range(self.partitions)]
         for row in self.random.sample(rows, len(rows)):
             divided[hash(row[key]) % self.partitions].append(row)
+        if in_order:
+            divided = [sorted(part, key=lambda row: row[key]) for part in divided]
         return [row for part in divided for row in self.rows(step, part, schema)]
 
     def read(self, tasks: Sequence[UnitTask], read_unit: ReadUnit) -> Iterable[UnitDone]:
@@ -122,10 +126,12 @@ class DividedEngine:
             rows = self.together(batches.shared_keys, keys, batches.KEY, "key")
             return pa.Table.from_pylist(rows, batches.KEY)
 
-        def compare(pairs: np.ndarray) -> np.ndarray:
-            sides = self.over(reading.parts(), functools.partial(batches.sides, self.job, pairs))
-            rows = self.together(batches.similarities, sides, batches.SIDE, "pair")
-            return np.array([row["similarity"] for row in sorted(rows, key=lambda r: r["pair"])])
+        def compare(pairs: np.ndarray) -> pa.Table:
+            step = functools.partial(pairing.sides, self.job, pairing.grouped(pairs))
+            sides = self.over(reading.parts(), step)
+            similar = functools.partial(pairing.similar, self.job)
+            rows = self.together(similar, sides, pairing.SIDE, "group", in_order=True)
+            return pa.Table.from_pylist(rows, pairing.SIMILAR)
 
         return find_duplicates(self.job, reading, shared, compare)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from cleaning_world import Company, Unit, Washed, document, read_here, read_unit
 
-from alchemy.cleaning import duplicates, pii, stage
+from alchemy.cleaning import pairing, pii, stage
 from alchemy.cleaning.local import LocalEngine
 from alchemy.cleaning.metrics import metrics_schema
 from alchemy.cleaning.parts import Job, Parts
@@ -121,7 +121,7 @@ def test_records_that_say_the_same_are_kept_without_their_texts(washed) -> None:
     assert copies["jira:N-1"]["metrics"]["words"] > 20 and copies["jira:N-1"]["acl"]
 
 
-def test_pairs_compared_in_two_rounds_leave_the_same_records(
+def test_pairs_compared_in_many_small_groups_leave_the_same_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clusters of near copies, and chains in which the first and the last differ."""
@@ -135,16 +135,16 @@ def test_pairs_compared_in_two_rounds_leave_the_same_records(
                 text[chance.randrange(120)] = chance.choice(words)
             content.append(document(f"C-{cluster}-{copy}", " ".join(text)))
     washes: list[Washed] = []
-    for number, limit in enumerate((200_000, 0)):
-        monkeypatch.setattr(duplicates, "_ONE_ROUND", limit)
+    for number, size in enumerate((1000, 4)):
+        monkeypatch.setattr(pairing, "GROUP_RECORDS", size)
         place = Company(tmp_path / str(number))
         place.put("all", content)
         washes.append(place.wash())
-    once, twice = (washed.bytes_by_name() for washed in washes)
+    together, apart = (washed.bytes_by_name() for washed in washes)
     near = [r for r in washes[0].lines(stage.REMOVED) if r["reason"] == "near_duplicate"]
     assert 12 < len(near) < len(content) - 12, "some chains break in the middle"
     for name in (stage.REMOVED, stage.CORPUS, "copies.jsonl"):
-        assert once[name] == twice[name]
+        assert together[name] == apart[name]
 
 
 def test_the_newest_version_stays_and_is_redacted(washed) -> None:
