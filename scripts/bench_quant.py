@@ -8,8 +8,9 @@ zeros, some nulls), the others are constant, copies, or linear in one of them wi
 planted is known, so the table says how many superfluous columns each engine left and how many
 independent ones it lost together with their copies.
 
-Engines: `alchemy` this project's stage (profile, drift check, scaling, log1p, squares and products,
-curation, insights), from Parquet to Parquet; `sklearn` RobustScaler, PolynomialFeatures of degree 2,
+Engines: `alchemy` what of this project's stage the peers do as well (profile, scaling, log1p, ranks,
+squares and products, curation), from Parquet to Parquet; `alchemy-stage` all of it (drift check,
+page, insights in words); `sklearn` RobustScaler, PolynomialFeatures of degree 2,
 VarianceThreshold and a correlation filter in numpy, as its manual composes them; `pandas` the same
 by hand with `DataFrame.corr`; `featuretools` its multiply and add primitives with its own selection
 functions (`pip install featuretools`). Each engine runs in a process of its own; memory is the peak
@@ -100,13 +101,25 @@ def write_table(path: Path, rows: int, columns: int) -> None:
 
 
 def alchemy(path: Path, out: Path) -> tuple[int, list[str]]:
-    """The stage; features generated and names of those kept."""
+    """Profile, features and curation; features generated and names of those kept."""
+    from alchemy.config import Settings
+    from alchemy.quant import stage
+
+    settings = Settings().quant
+    stage.profile_table(path, out, settings)
+    stage.validate_table(out, settings, path.name)
+    stage.make_features(out, settings)
+    outcome = stage.select(out, settings)
+    return int(outcome.counts["features_generated"]), list(outcome.schema[1:])
+
+
+def alchemy_stage(path: Path, out: Path) -> tuple[int, list[str]]:
+    """The whole stage."""
     from alchemy.config import Settings
     from alchemy.quant.tables import run_table
 
     receipt = run_table(path, out, Settings())
-    kept = [name for name in receipt.schema if name != "document_id"]
-    return int(receipt.counts["features_generated"]), kept
+    return int(receipt.counts["features_generated"]), list(receipt.schema[1:])
 
 
 def sklearn(path: Path, out: Path) -> tuple[int, list[str]]:
@@ -175,6 +188,7 @@ def featuretools(path: Path, out: Path) -> tuple[int, list[str]]:
 
 ENGINES: dict[str, Callable[[Path, Path], tuple[int, list[str]]]] = {
     "alchemy": alchemy,
+    "alchemy-stage": alchemy_stage,
     "sklearn": sklearn,
     "pandas": pandas,
     "featuretools": featuretools,

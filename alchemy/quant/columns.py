@@ -14,6 +14,9 @@ from alchemy.quant.table import collect
 
 BINS = 10
 TARGET_CLASSES = 20
+SAMPLED_ROWS = 1 << 16
+"""Rows of a source by which the usefulness of a feature is estimated."""
+_FEW = 1000
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Target:
             numbers = values.cast(pl.Float64).to_numpy()
             present = np.isfinite(numbers)
             codes = np.full(len(numbers), -1, dtype=np.int64)
-            codes[present] = _bins(np.sort(numbers[present]), numbers[present])
+            own = numbers[present]
+            codes[present] = np.searchsorted(_cuts(np.sort(own)), own, side="left")
         else:
             sizes = values.drop_nulls().cast(pl.String).value_counts(name="n")
             names = sizes.sort(["n", values.name], descending=[True, False])[values.name]
@@ -77,73 +81,122 @@ class Target:
         return cls(codes, int(found.max()) + 1)
 
 
-def older_half(frame: pl.LazyFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(whether a row is in its source's older half: bool[n], source number of a row: int64[n]).
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a table are, besides their values.
 
-    By `created_at`, ties and rows without one by document id.
+    Attributes:
+        older: whether a row is in its source's older half, by `created_at`, ties and rows without
+            one by document id: bool[n].
+        codes: number of a row's source: int64[n].
+        sample: rows by which usefulness is estimated, ascending: all, or of each source the
+            `SAMPLED_ROWS` whose document ids have the least hashes. int64[m]
     """
-    keys = collect(frame.select("document_id", "source", "created_at")).with_row_index("row")
-    ordered = keys.sort(["source", "created_at", "document_id"]).with_columns(
-        pl.int_range(pl.len()).over("source").alias("place"), pl.len().over("source").alias("size")
-    )
-    marked = ordered.select(
-        "row",
-        (pl.col("place") * 2 < pl.col("size")).alias("older"),
-        pl.col("source").rank("dense").cast(pl.Int64).alias("code") - 1,
-    ).sort("row")
-    return marked["older"].to_numpy(), marked["code"].to_numpy()
+
+    older: np.ndarray
+    codes: np.ndarray
+    sample: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pl.LazyFrame) -> Self:
+        """Of the columns document_id, source and created_at."""
+        names = collect(frame.select(pl.col("source").unique().sort()))["source"]
+        code = pl.col("source").cast(pl.Enum(names)).to_physical().alias("code")
+        placed = frame.with_row_index("row").sort("source", "created_at", "document_id")
+        ordered = collect(placed.select("row", code))
+        row, codes = ordered["row"].to_numpy(), ordered["code"].to_numpy().astype(np.int64)
+        sizes = np.bincount(codes)
+        place = np.arange(len(row)) - (np.cumsum(sizes) - sizes)[codes]
+        older, own = np.empty(len(row), bool), np.empty(len(row), np.int64)
+        older[row], own[row] = place * 2 < sizes[codes], codes
+        hashes = collect(frame.select(pl.col("document_id").hash()))["document_id"].to_numpy()
+        return cls(older, own, _drawn(hashes, own))
 
 
-def statistics(
-    values: np.ndarray, older: np.ndarray, codes: np.ndarray, target: Target | None
-) -> Statistics:
-    """Figures of one feature: float64[n] with NaN for null."""
+def _drawn(hashes: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Of each source the rows with the least hashes, ascending."""
+    found: list[np.ndarray] = []
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        if len(rows) > SAMPLED_ROWS:
+            rows = rows[np.argpartition(hashes[rows], SAMPLED_ROWS)[:SAMPLED_ROWS]]
+        found.append(rows)
+    return np.sort(np.concatenate(found))
+
+
+def statistics(values: np.ndarray, rows: Rows, target: Target | None) -> Statistics:
+    """Figures of one feature: float64[n] with NaN for null.
+
+    All of them are exact but `parts`, which of many documents are those of a sample.
+    """
     present = np.isfinite(values)
     overflowed = int(np.count_nonzero(np.isinf(values)))
     canonical = np.where(present, values + 0.0, np.nan)  # one null, one zero: equal bytes
-    digest = hashlib.blake2b(canonical.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(canonical, digest_size=16).digest()
     count = int(np.count_nonzero(present))
     if count == 0:
         return Statistics(0, overflowed, 0.0, 0.0, 0.0, digest)
-    own = values[present]
-    order = np.argsort(own, kind="stable")
-    ranked = own[order]
-    ends = np.append(np.flatnonzero(np.diff(ranked)), count - 1)  # last place of each tie
-    runs = np.diff(np.append(-1, ends))
+    every = canonical if count == len(values) else canonical[present]
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = float(ranked.mean()), float(ranked.std())
+        mean, std = float(every.mean()), float(every.std())
+    sampled = rows.sample[present[rows.sample]]
+    if len(sampled) < _FEW:  # a rare feature: all its rows are few
+        sampled = np.flatnonzero(present)
+    own, older = canonical[sampled], rows.older[sampled]
+    keys = np.sort(_keys(own, older))
+    ranked = keys >> 1
+    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)  # of each tie
+    runs = np.diff(ends, prepend=-1)
+    common = ranked[ends[np.argmax(runs)]]
+    share = np.count_nonzero(_ranks(every) == common) / count
     if target is None:
+        sizes = np.bincount(rows.codes)
+        having = np.bincount(rows.codes[present], minlength=len(sizes)) > 0
         parts = {
-            "coverage": count / int(np.bincount(codes)[np.unique(codes[present])].sum()),
+            "coverage": count / int(sizes[having].sum()),
             "spread": _spread(ranked),
-            "stability": 1.0 - _halves_distance(older[present][order], ends),
+            "stability": 1.0 - _halves_distance(keys & 1, ends),
         }
         score = parts["coverage"] * parts["spread"] * parts["stability"]
     else:
-        score = _mutual_information(_bins(ranked, own), target.codes[present], target.classes)
+        bins = np.searchsorted(_cuts(ranked), _ranks(own), side="left")
+        score = _mutual_information(bins, target.codes[sampled], target.classes)
         parts = {"mutual_information": score}
-    return Statistics(count, overflowed, int(runs.max()) / count, mean, std, digest, score, parts)
+    return Statistics(count, overflowed, share, mean, std, digest, score, parts)
 
 
-def _bins(ranked: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Bin of each value among at most `BINS` about equally filled ones, ties never parted."""
-    places = np.arange(1, BINS) * len(ranked) // BINS
-    return np.searchsorted(np.unique(ranked[places]), values, side="left")
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """int64[n] in the order of the values; those that differ in their last bit alone are equal."""
+    bits = values.view(np.int64)
+    ordered = bits ^ ((bits >> 63) & np.iinfo(np.int64).max)  # negative ones descend as numbers
+    return ordered >> 1
+
+
+def _keys(values: np.ndarray, older: np.ndarray) -> np.ndarray:
+    """`_ranks` with one bit more, for `older`: sorting them costs less than `argsort`."""
+    return (_ranks(values) << 1) | older
+
+
+def _cuts(ranked: np.ndarray) -> np.ndarray:
+    """Upper ends of at most `BINS` about equally filled bins, ties never parted; not of the last."""
+    return np.unique(ranked[np.arange(1, BINS) * len(ranked) // BINS])
 
 
 def _spread(ranked: np.ndarray) -> float:
-    shares = np.bincount(_bins(ranked, ranked)) / len(ranked)
+    ends = np.searchsorted(ranked, _cuts(ranked), side="right")
+    shares = np.diff(ends, prepend=0, append=len(ranked)) / len(ranked)
     shares = shares[shares > 0]
     return float(-np.sum(shares * np.log(shares)) / np.log(BINS)) + 0.0
 
 
 def _halves_distance(older: np.ndarray, ends: np.ndarray) -> float:
     """KS distance between older and newer documents; `older` in ascending order of the values."""
-    first = int(np.count_nonzero(older))
+    seen = np.cumsum(older)
+    first = int(seen[-1])
     second = len(older) - first
     if not first or not second:
         return 0.0
-    seen = np.cumsum(older)[ends]
+    seen = seen[ends]
     return float(np.max(np.abs(seen / first - (ends + 1 - seen) / second)))
 
 

@@ -45,17 +45,18 @@ def correlations(
         values = batch.to_numpy()
         values = np.subtract(values, mean, out=values if values.flags.writeable else None)
         values /= std
-        present = ~np.isnan(values)
-        values[~present] = 0.0
-        here = present.astype(np.float64)
-        x, in_x = values[:, : len(left)], here[:, : len(left)]
-        y, in_y = (x, in_x) if same else (values[:, len(left) :], here[:, len(left) :])
+        masks, own = _masks(values)
+        np.nan_to_num(values, copy=False)
+        x, in_x = values[:, : len(left)], own[: len(left)]
+        y, in_y = (x, in_x) if same else (values[:, len(left) :], own[len(left) :])
+        squares = values * values
+        xx, yy = squares[:, : len(left)], squares[:, -len(right) :]
         sums += (
-            in_x.T @ in_y,
-            x.T @ in_y,
-            in_x.T @ y,
-            (x * x).T @ in_y,
-            in_x.T @ (y * y),
+            (masks.T @ masks)[np.ix_(in_x, in_y)],
+            (x.T @ masks)[:, in_y],
+            (masks.T @ y)[in_x],
+            (xx.T @ masks)[:, in_y],
+            (masks.T @ yy)[in_x],
             x.T @ y,
         )
     n, sx, sy, sxx, syy, sxy = sums
@@ -65,3 +66,19 @@ def correlations(
     # on the shared rows one of them may hardly vary: then rounding, not data, would decide
     steady = (variance_x <= 1e-9 * n) | (variance_y <= 1e-9 * n) | ~np.isfinite(r)
     return Correlations(np.where(steady, 0.0, np.clip(r, -1.0, 1.0)), n)
+
+
+def _masks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which values are there: the different columns of that, and which of them each feature has.
+
+    Features made of the same columns lack the same values, so there are few: sums over shared rows
+    then cost little.
+
+    Returns:
+        float64[rows, k] of 0 and 1, and int64[features].
+    """
+    packed = np.packbits(~np.isnan(values), axis=0).T
+    numbers: dict[bytes, int] = {}
+    own = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in packed])
+    _, first = np.unique(own, return_index=True)
+    return (~np.isnan(values[:, first])).astype(np.float64), own

@@ -8,6 +8,7 @@ which of two equal ones survives does not depend on the order of the columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from alchemy.config import QuantSettings
-from alchemy.quant.columns import Statistics, Target, older_half, statistics
+from alchemy.quant.columns import Rows, Statistics, Target, statistics
 from alchemy.quant.correlation import Correlations, correlations
 from alchemy.quant.features import KINDS, Feature, Recipes
 from alchemy.quant.table import collect, column_blocks, write_rows
@@ -85,16 +86,18 @@ def curate(
         target: one value per row of `base`, in its order (numbers, or text as classes).
     """
     frame = pl.scan_parquet(base)
-    older, codes = older_half(frame)
+    of_rows = Rows.of(frame)
     measured = Target.of(target) if target is not None else None
     names = [f.name for f in recipes.features]
     by_name = {f.name: f for f in recipes.features}
     stats: dict[str, Statistics] = {}
-    for block in column_blocks(names, rows, settings.block_columns):
-        data = collect(frame.select(by_name[name].value() for name in block))
-        for name in block:
-            stats[name] = statistics(data[name].to_numpy(), older, codes, measured)
-        progress("quant.measured", {"features": len(stats), "of": len(names)})
+    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:  # numpy works outside the GIL
+        for block in column_blocks(names, rows, settings.block_columns):
+            data = collect(frame.select(by_name[name].value() for name in block))
+            columns = (data[name].to_numpy() for name in block)
+            found = threads.map(lambda values: statistics(values, of_rows, measured), columns)
+            stats |= zip(block, found, strict=True)
+            progress("quant.measured", {"features": len(stats), "of": len(names)})
 
     decisions = [Decision(c, "removed", reason) for c, reason in recipes.dropped.items()]
     remaining: list[Feature] = []

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,8 @@ NOTABLE_SHARE = 0.05
 CLAUSES = 3
 """Columns named in the text, the rarest first; `outliers` lists all."""
 
+_TOLD_ROWS = 1 << 16
+"""Documents whose sentences are made at a time."""
 _LABELS = {"chars": "text length", "description_chars": "description length", "chunks": "passages"}
 """Columns whose name alone would read badly in a sentence."""
 
@@ -67,13 +70,13 @@ def ranks(values: np.ndarray, codes: np.ndarray) -> Ranks:
 class _Notable:
     """The notable values of all columns, by row; parallel arrays."""
 
-    row: np.ndarray
-    column: np.ndarray
-    value: np.ndarray
-    beyond: np.ndarray  # values of the source as extreme as this one or more
-    group: np.ndarray
-    high: np.ndarray
-    percentile: np.ndarray
+    row: np.ndarray  # int32
+    column: np.ndarray  # int16
+    value: np.ndarray  # float64
+    beyond: np.ndarray  # int32: values of the source as extreme as this one or more
+    group: np.ndarray  # int32
+    high: np.ndarray  # bool
+    percentile: np.ndarray  # float32
 
 
 def insights(
@@ -107,28 +110,38 @@ def insights(
     if not parts:
         return
     found = _joined(parts)
-    by_id = np.empty(rows, dtype=np.int64)
-    by_id[keys["document_id"].arg_sort().to_numpy()] = np.arange(rows)
+    ids = keys["document_id"]
+    by_id = ids.arg_sort().to_numpy()
+    position = np.empty(rows, dtype=np.int64)
+    position[by_id] = np.arange(rows)
     # documents by id, within one the rarest value first, then the column's name
     names = np.argsort(np.argsort(np.array(columns)))
-    share = found.beyond / found.group
-    order = np.lexsort((names[found.column], share, by_id[found.row]))
-    ids = keys["document_id"]
-    notable = {
-        row: list(items) for row, items in groupby(order.tolist(), lambda i: int(found.row[i]))
-    }
-    placed = np.flatnonzero(ids.is_in(list(places)).to_numpy()).tolist()
-    for row in sorted({*notable, *placed}, key=by_id.__getitem__):
-        chosen = notable.get(row, [])
-        text = _text(found, chosen[:CLAUSES], columns, sources[codes[row]]) if chosen else ""
-        yield Insight(
-            document_id=ids[row],
-            insight=" ".join(part for part in (text, places.get(ids[row], "")) if part),
-            outliers={
-                columns[int(found.column[i])]: round(float(found.percentile[i]), 1) for i in chosen
-            },
-            rank_signal=round(float(total[row] / known[row]) / 100, 4),
+    order = np.lexsort((names[found.column], found.beyond / found.group, position[found.row]))
+    ends = np.cumsum(np.bincount(position[found.row], minlength=rows))
+    signal = np.round(total / np.maximum(known, 1) / 100, 4)
+    for start in range(0, rows, _TOLD_ROWS):
+        those = by_id[start : start + _TOLD_ROWS]
+        first = int(ends[start - 1]) if start else 0
+        clauses = _clauses(found, order[first : ends[start + len(those) - 1]], columns)
+        counts = np.diff(ends[start : start + len(those)], prepend=first).tolist()
+        told = zip(
+            ids.gather(those).to_list(),
+            codes[those].tolist(),
+            signal[those].tolist(),
+            counts,
+            strict=True,
         )
+        for identity, code, mean, count in told:
+            chosen = list(islice(clauses, count))
+            place = places.get(identity, "")
+            if chosen or place:
+                text = _text(chosen[:CLAUSES], sources[code]) if chosen else ""
+                yield Insight(
+                    document_id=identity,
+                    insight=f"{text} {place}".strip(),
+                    outliers={clause.column: round(clause.percentile, 1) for clause in chosen},
+                    rank_signal=mean,
+                )
 
 
 def _notable(place: Ranks, percentile: np.ndarray, column: int) -> _Notable:
@@ -138,13 +151,13 @@ def _notable(place: Ranks, percentile: np.ndarray, column: int) -> _Notable:
     high = enough & (above <= limit)
     row = np.flatnonzero(high | (enough & (place.at_most <= limit)))
     return _Notable(
-        row=row,
-        column=np.full(len(row), column),
+        row=row.astype(np.int32),
+        column=np.full(len(row), column, np.int16),
         value=place.values[row],
-        beyond=np.where(high, above, place.at_most)[row],
-        group=place.group[row],
+        beyond=np.where(high, above, place.at_most)[row].astype(np.int32),
+        group=place.group[row].astype(np.int32),
         high=high[row],
-        percentile=percentile[row],
+        percentile=percentile[row].astype(np.float32),
     )
 
 
@@ -154,23 +167,39 @@ def _joined(parts: Sequence[_Notable]) -> _Notable:
     )
 
 
-def _text(found: _Notable, chosen: Sequence[int], columns: Sequence[str], source: str) -> str:
+class _Clause(NamedTuple):
+    """One notable value; see `_Notable`."""
+
+    column: str
+    value: float
+    beyond: int
+    group: int
+    high: bool
+    percentile: float
+
+
+def _clauses(found: _Notable, order: np.ndarray, columns: Sequence[str]) -> Iterator[_Clause]:
+    """The notable values in this order; as Python's own numbers, which are quicker one by one."""
+    values = (getattr(found, name)[order].tolist() for name in _Clause._fields)
+    names, *others = values
+    return map(_Clause, [columns[n] for n in names], *others)
+
+
+def _text(chosen: Sequence[_Clause], source: str) -> str:
     first, *rest = chosen
     kind = "documents" if source == NO_SOURCE else f"{source.replace('_', ' ')} documents"
-    group = f"{found.group[first]:,} {kind}"
-    high, beyond = bool(found.high[first]), int(found.beyond[first])
-    if beyond == 1:
-        place = f"the {'highest' if high else 'lowest'} of {group}"
+    group = f"{first.group:,} {kind}"
+    if first.beyond == 1:
+        place = f"the {'highest' if first.high else 'lowest'} of {group}"
     else:
-        share = _floor_percent(1 - beyond / int(found.group[first]))
-        place = f"{'higher' if high else 'lower'} than {share} of {group}"
-    label = _label(columns[int(found.column[first])])
-    text = f"{label[:1].upper()}{label[1:]} {_number(found.value[first])}: {place}"
-    for i in rest:
-        share = max(1, math.ceil(100 * found.beyond[i] / found.group[i] - 1e-9))
-        side = "highest" if found.high[i] else "lowest"
-        label = _label(columns[int(found.column[i])])
-        text += f"; {label} {_number(found.value[i])} in the {side} {share} %"
+        share = _floor_percent(1 - first.beyond / first.group)
+        place = f"{'higher' if first.high else 'lower'} than {share} of {group}"
+    label = _label(first.column)
+    text = f"{label[:1].upper()}{label[1:]} {_number(first.value)}: {place}"
+    for clause in rest:
+        share = max(1, math.ceil(100 * clause.beyond / clause.group - 1e-9))
+        side = "highest" if clause.high else "lowest"
+        text += f"; {_label(clause.column)} {_number(clause.value)} in the {side} {share} %"
     return text + "."
 
 

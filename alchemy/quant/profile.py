@@ -148,11 +148,12 @@ def describe(values: np.ndarray, rows: int) -> Numbers:
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float64 becomes None below
         mean = values.mean()
         centred = values - mean
-        variance = np.mean(centred**2)
+        squares = centred * centred  # products: a power costs fifty times as much
+        variance = np.mean(squares)
         std = np.sqrt(variance)
         spread = std > 1e-12 * max(1.0, abs(mean))
-        skew = np.mean(centred**3) / std**3 if spread else np.nan
-        kurtosis = np.mean(centred**4) / variance**2 - 3.0 if spread else np.nan
+        skew = np.mean(squares * centred) / std**3 if spread else np.nan
+        kurtosis = np.mean(squares * squares) / variance**2 - 3.0 if spread else np.nan
         quantiles = np.quantile(values, list(QUANTILES.values()))
     places = np.maximum(np.ceil(SKETCH_SHARES * count).astype(np.int64) - 1, 0)
     cuts = np.unique(values[places])

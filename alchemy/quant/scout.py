@@ -54,6 +54,9 @@ def _number(
     present = ~np.isnan(values)
     overall = describe(np.sort(values[present]), table.rows)
     by_source: dict[str, Numbers] = {}
+    if len(sources) == 1 and overall.count:
+        by_source = dict.fromkeys(sources, overall)
+        sources = {}
     for code, (source, rows) in enumerate(sources.items()):
         own = values[present & (codes == code)]
         if len(own):

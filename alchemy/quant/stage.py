@@ -123,18 +123,13 @@ def make_features(space: Path, settings: QuantSettings, target: str | None = Non
     return recipes
 
 
-def select_and_explain(
+def select(
     space: Path,
     settings: QuantSettings,
     target: str | None = None,
     progress: Progress = no_progress,
-    facts: Facts | None = None,
 ) -> Outcome:
-    """Curator: RECIPES, BASE and TABLE → FEATURES, INSIGHTS and the rest of REPORT.
-
-    Args:
-        facts: with them insights speak of a document's groups and changes, too.
-    """
+    """Curator: RECIPES, BASE and TABLE → FEATURES and the rest of REPORT."""
     profile = profile_of(space)
     table = table_of(space, profile)
     recipes = Recipes.from_dict(_read_json(space / RECIPES))
@@ -150,12 +145,6 @@ def select_and_explain(
         "target": target,
     }
     _write_json(space / REPORT, report | {"features": generation, "curation": curation.to_dict()})
-    plain = {f.name for f in curation.kept if f.kind == "scaled"}
-    # how a text is written is worth a filter or a feature, not a sentence about its document
-    columns = [n for n in profile.columns if n in plain and n not in get_args(QualitySignal)]
-    size = (columns, profile.rows, settings.block_columns)
-    further = facts.told(table, *size) if facts else {}
-    written = write_jsonl(space / INSIGHTS, insights(table.scan(), *size, further))
     drift = report["validation"]["drift"]
     return Outcome(
         rows=profile.rows,
@@ -164,10 +153,28 @@ def select_and_explain(
             "columns_in": len(profile.columns),
             "features_generated": len(recipes.features),
             "features_kept": len(curation.kept),
-            "insights": written,
             "drift_warnings": sum(d["verdict"] == "warn" for d in drift),
         },
     )
+
+
+def explain(
+    space: Path, settings: QuantSettings, outcome: Outcome, facts: Facts | None = None
+) -> Outcome:
+    """Curator: TABLE → INSIGHTS, about the columns that `select` kept as they are.
+
+    Args:
+        facts: with them insights speak of a document's groups and changes, too.
+    """
+    profile = profile_of(space)
+    table = table_of(space, profile)
+    kept = set(outcome.schema)
+    # how a text is written is worth a filter or a feature, not a sentence about its document
+    columns = [n for n in profile.numbers() if n in kept and n not in get_args(QualitySignal)]
+    size = (columns, profile.rows, settings.block_columns)
+    further = facts.told(table, *size) if facts else {}
+    written = write_jsonl(space / INSIGHTS, insights(table.scan(), *size, further))
+    return dataclasses.replace(outcome, counts={**outcome.counts, "insights": written})
 
 
 # ---- the same steps on the lake
@@ -228,9 +235,8 @@ def curate_step(context: StageContext) -> Receipt:
     quarantine = context.fetch(bad) if context.lake.exists(bad) else None
     write_records(corpus, metrics, copies, space / RECORDS, quarantine)
     facts = Facts(space / RECORDS, _facts_before(context, space))
-    outcome = select_and_explain(
-        space, context.settings.quant, progress=context.progress, facts=facts
-    )
+    outcome = select(space, context.settings.quant, progress=context.progress)
+    outcome = explain(space, context.settings.quant, outcome, facts)
     return _publish(context, (*OUTPUT, HISTORY, RECORDS), outcome.rows, outcome)
 
 

@@ -70,11 +70,19 @@ def row_batches(
     """Evaluate element-wise expressions over consecutive slices of the rows, in order.
 
     Slices rather than one streaming query: its readers run ahead of a slower consumer without a
-    bound (measured: a whole wide table in memory), a slice never holds more than `cells` values.
+    bound (measured: a whole wide table in memory), a slice never holds more than `cells` values. A
+    slice of a file costs reading its whole row group: what the expressions need is read in larger
+    ones.
     """
-    size = int(np.clip(cells // max(len(expressions), 1), 1_000, 100_000))
-    for start in range(0, rows, size):
-        yield collect(frame.slice(start, size).select(expressions))
+    needed = {n for e in expressions for n in ([e] if isinstance(e, str) else e.meta.root_names())}
+    size, held = (
+        int(np.clip(cells // max(count, 1), 1_000, 100_000))
+        for count in (len(expressions), len(needed))
+    )
+    for start in range(0, rows, held):
+        part = collect(frame.slice(start, held).select(sorted(needed)))
+        for first in range(0, len(part), size):
+            yield collect(part.lazy().slice(first, size).select(expressions))
 
 
 def write_rows(

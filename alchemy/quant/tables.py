@@ -17,10 +17,11 @@ from alchemy.quant.stage import (
     PROFILE,
     REPORT,
     Baseline,
+    explain,
     make_features,
     profile_of,
     profile_table,
-    select_and_explain,
+    select,
     settings_digest,
     table_of,
     target_of,
@@ -71,7 +72,8 @@ def run_table(
         )
         target_of(table_of(space, profile_of(space)), profile_of(space), target)
         make_features(space, settings.quant, target)
-        outcome = select_and_explain(space, settings.quant, target, progress)
+        outcome = select(space, settings.quant, target, progress)
+        outcome = explain(space, settings.quant, outcome)
         place.write(OUTPUT)
         files = {place.name(name): file_digest(space / name) for name in OUTPUT}
         size = sum((space / name).stat().st_size for name in OUTPUT)

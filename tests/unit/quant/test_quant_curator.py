@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import ks_2samp
 
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.quant import columns
 
 FIRST_DEGREE = {"max_base_columns": 1}
 
@@ -136,3 +138,33 @@ def test_a_table_without_usable_columns_gives_ids_only(quant):
     assert result.features.columns == ["document_id"]
     assert result.features["document_id"].dtype == pl.String
     assert result.insights == {}
+
+
+def test_usefulness_by_a_sample_is_close_to_that_by_all_rows(quant, rng, monkeypatch):
+    rows = 12_000
+    day = rng.permutation(rows)
+    rare = np.where(rng.random(rows) < 0.02, rng.normal(size=rows) + 2 * (day < rows / 2), np.nan)
+    table = {
+        "created_at": [f"{2000 + n // 28:04d}-01-{1 + n % 28:02d}" for n in day],
+        "source": np.where(rng.random(rows) < 0.8, "jira", "git_pr"),
+        "drifting": rng.normal(size=rows) + (day > rows / 2) * 0.5,
+        "mostly_zero": np.where(rng.random(rows) < 0.9, 0.0, rng.normal(size=rows)),
+        "rare": rare,
+        "steady": rng.lognormal(size=rows),
+    }
+    every = quant(table, FIRST_DEGREE)
+    monkeypatch.setattr(columns, "SAMPLED_ROWS", 2000)
+    sampled = quant(table, FIRST_DEGREE)
+    assert sampled.removed() == every.removed(), "what is removed is decided by all rows"
+    exact, near = (
+        {d["feature"]: d["parts"] for d in result.report["curation"]["decisions"] if d["parts"]}
+        for result in (every, sampled)
+    )
+    for name, parts in exact.items():
+        assert near[name]["coverage"] == parts["coverage"]
+        assert near[name]["spread"] == pytest.approx(parts["spread"], abs=0.02)
+        assert near[name]["stability"] == pytest.approx(parts["stability"], abs=0.06)
+    assert near["rare"] == exact["rare"], "a rare feature is judged by all its rows"
+    old = day < rows / 2
+    distance = ks_2samp(table["drifting"][old], table["drifting"][~old]).statistic
+    assert exact["drifting"]["stability"] == pytest.approx(1 - distance, abs=0.02)
