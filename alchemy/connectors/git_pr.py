@@ -82,7 +82,8 @@ def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
         author = get_object(commit, "author")
         record = {"title": subject, "description": rest, "created_at": author.get("date"), **record}
     title = get_text(record, "title", "subject") or ""
-    body = without_hints(get_text(record, "description", "body") or "")
+    told = get_text(record, "description", "body")
+    body = without_hints(told or "")
     files = _file_changes(record)
     reviews, comments = read_reviews(record), read_comments(record)
     commits = records_in(record, "commits")
@@ -97,6 +98,7 @@ def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
     base, head = get_object(record, "base"), get_object(record, "head")
     branch = get_text(head, "ref") or get_text(record, "head_branch")
     key = _key(record)
+    untitled = "#" not in key and not title.strip()
     merged = bool(record.get("merged_at") or record.get("merged") is True)
     parents = [(get_text(p, "sha") or "")[:12] for p in records_in(record, "parents") or ()]
     return make_document(
@@ -104,19 +106,23 @@ def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
         settings,
         record,
         key=key,
-        title=title,
+        # a commit without a message is a change all the same, and counts as one
+        title=f"Commit {key}" if untitled else title,
         text="\n\n".join(part.strip("\r\n") for part in parts if part.strip()),
         uri=web_address(get_text(record, "html_url"), get_text(record, "url"))
         or f"{unit.key}#{key}",
         created_at=get_time(record, "created_at", "date"),
         updated_at=get_time(record, "updated_at", "merged_at", "closed_at"),
-        metrics=_metrics(record, files) | review_metrics(record, reviews, _dates(commits)),
+        metrics=_metrics(record, files)
+        | {"description_chars": None if told is None else float(len(body.strip()))}
+        | review_metrics(record, reviews, _dates(commits)),
         extra={
             "jira_keys": jira_keys(title, body, *messages, branch=branch or "")
             if named is None
             else named,
             "issues": _issues(title, body, *messages),
             "state": "merged" if merged else get_text(record, "state"),
+            "untitled": True if untitled else None,
             "draft": True if record.get("draft") is True else None,
             "labels": _labels(record),
             "milestone": _milestone(record),

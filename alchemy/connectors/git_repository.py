@@ -195,7 +195,8 @@ def _document(unit: RawUnit, settings: Settings, ref: Ref, commit: Commit) -> Do
     sha, parents = values["sha"][:12], values["parents"].split()
     subject, _, body = values["message"].partition("\n")
     changes = changes_section(commit.files, commit.total)
-    if not subject.strip() and changes:
+    untitled = not subject.strip()
+    if untitled:  # a change all the same
         subject = f"Commit {sha}"
     moments = {name: int(values[name]) for name in ("written", "committed") if values[name]}
     return make_document(
@@ -212,9 +213,11 @@ def _document(unit: RawUnit, settings: Settings, ref: Ref, commit: Commit) -> Do
             "additions": None if len(parents) > 1 else float(commit.additions),
             "deletions": None if len(parents) > 1 else float(commit.deletions),
             "files": None if len(parents) > 1 else float(commit.total),
+            "description_chars": float(len(body.strip())),
         },
         extra={
             "jira_keys": jira_keys(subject, body),
+            "untitled": True if untitled else None,
             "repository": PurePosixPath(unit.key).stem,
             "parents": [parent[:12] for parent in parents],
             "merge": True if len(parents) > 1 else None,

@@ -20,11 +20,13 @@ class Found:
     """Ids of the documents that have a phrase.
 
     Attributes:
-        words: as words of their own, in compounds (`Kafka` in `KafkaSource`), or in the plural.
+        alone: as words of their own.
+        words: so, in compounds (`Kafka` in `KafkaSource`), or in the plural.
         begun: only at the beginning of a longer word (`twitter` in `twittersearch`).
         inside: only inside a longer word (`hdfs` in `webhdfs`).
     """
 
+    alone: frozenset[str]
     words: frozenset[str]
     begun: frozenset[str]
     inside: frozenset[str]
@@ -41,14 +43,17 @@ def documents_with(catalog: Catalog, phrase: str, where: str = "text") -> Found:
     """
     wanted = re.compile(r"\s+".join(map(re.escape, phrase.split())), re.IGNORECASE)
     found: dict[str, int] = {}
+    alone: set[str] = set()
     for document, title, text in _texts(catalog, _candidates(catalog, phrase)):
         own = {"title": (title,), "description": (text,) if text != title else ()}
         for looked_at in own.get(where, (title, text)):
             for match in wanted.finditer(looked_at):
                 place = _place(looked_at, *match.span())
                 found[document] = min(place, found.get(document, place))
+                if not place and _alone(looked_at, *match.span()):
+                    alone.add(document)
     sets = [frozenset(d for d, place in found.items() if place == n) for n in range(3)]
-    return Found(*sets)
+    return Found(frozenset(alone), *sets)
 
 
 def _candidates(catalog: Catalog, phrase: str) -> np.ndarray:
@@ -76,6 +81,11 @@ def _place(text: str, start: int, end: int) -> int:
         text[end : end + 1] in ("s", "S") and text[end - 1] not in "sS" and _ends(text, end + 1)
     )
     return 0 if _ends(text, end) or plural else 1
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    around = text[start - 1 : start] + text[end : end + 1]
+    return not any(c.isalnum() or c == "_" for c in around)
 
 
 def _begins(text: str, start: int) -> bool:

@@ -12,7 +12,9 @@ CUE = re.compile(
     r"|lowest|largest|smallest|biggest|longest|shortest|slowest|fastest|quickest|oldest|newest|latest"
     r"|earliest|youngest|first|last|maximum|minimum|max|min|standard deviation|variance|percentile|top|per"
     r"|more|fewer|list|(?:are|is) there|busiest|quietest"
+    r"|break down|broken down|by (?:year|quarter|month|week|weekday|day)"
     r"|(?:which|what|all) [a-z ]{2,20}s (?:have|has|are|were|mention|with|contain))\b"
+    r"|^\W*(?:all |the )?(?:issues?|tickets?|commits?|check-?ins?|patch(?:es)?|pull requests?|prs?)\b"
 )
 
 

@@ -13,6 +13,7 @@ _MONTHS = (
     "january february march april may june july august september october november december".split()
 )
 _MONTH = "|".join(f"{m[:3]}(?:{m[3:]})?\\.?" for m in _MONTHS)
+_POINT = rf"(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}-\d{{2}}|q[1-4] \d{{4}}|(?:{_MONTH}) \d{{4}}|(?:{_MONTH}) \d{{1,2}},? \d{{4}}|\d{{1,2}} (?:{_MONTH}) \d{{4}}|(?:the year )?(?:19|20)\d{{2}})"
 _DATED: Mapping[str, Sequence[str]] = {
     "updated_at": ("updated", "changed", "modified", "edited"),
     "closed_at": ("merged", "closed", "resolved", "fixed", "completed", "finished"),
@@ -30,19 +31,34 @@ def with_quarters(text: str) -> str:
     )
 
 
+def date_list(text: str) -> tuple[str, list[tuple[date, date]]] | None:
+    """`in 2013, 2014 and 2015`: the words, and first day and first after the last of each."""
+    match = re.search(
+        rf"\b(?:in|for|of|during|from) (?P<list>{_POINT}(?: , (?:and )?{_POINT})* (?:and|or) {_POINT})(?![\w-])",
+        text,
+    )
+    if match is None:
+        return None
+    points = re.split(r" , (?:and )?| (?:and|or) ", match["list"])
+    try:
+        return match[0], sorted(_point(point) for point in points)
+    except ValueError:  # no such day: its words stay, and are named as not understood
+        return None
+
+
 def date_conditions(text: str, today: date) -> tuple[str, list[Condition]] | None:
     """The first span of time in a lower-case text: the words, and its conditions on a date.
 
     Understood: years, months, quarters and days with `in`, `since`, `after`, `before`, `until`,
     `between … and …`, `from … to …`, and `last`, `past` or `this` with a period.
     """
-    point = rf"(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{4}}-\d{{2}}|q[1-4] \d{{4}}|(?:{_MONTH}) \d{{4}}|(?:{_MONTH}) \d{{1,2}},? \d{{4}}|\d{{1,2}} (?:{_MONTH}) \d{{4}}|(?:the year )?(?:19|20)\d{{2}})"
+    point = _POINT
     verb = r"(?:(?P<verb>created|opened|made|written|submitted|raised|filed|reported|committed|added|updated|changed|modified|edited|merged|closed|resolved|fixed|completed|finished) )?"
     months = rf"(?:{_MONTH})"
     forms = (
         rf"{verb}(?:between|from) (?P<a>{months}) (?:and|to|until|through|till) (?P<b>{months} (?P<year>\d{{4}}))",
         rf"{verb}(?:between|from) (?P<a>{point}) (?:and|to|until|through|till) (?P<b>{point})",
-        rf"{verb}(?P<how>in|during|on|of|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?: (?:on|onwards?))?",
+        rf"{verb}(?P<how>in|during|on|of|for|than|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?: (?:on|onwards?))?",
         rf"{verb}(?:in|during|over|within)? ?(?:the )?(?P<ago>last|past|previous) (?:(?P<n>{NUMBER}) )?(?P<unit>day|week|month|year)s?",
         rf"{verb}(?P<this>this|today|yesterday) ?(?P<unit>week|month|year|quarter)?",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -48,7 +49,7 @@ class Result:
         used: of these, rows that have a value in `column` (or that `part` counts).
         groups: in the plan's order, `limit` of them, ties with the last one included.
         total_groups: how many there are.
-        tied: groups that share the first one's value.
+        tied: groups, or of a least or greatest value records, that share it.
         unknown: column of a condition → rows of the kind asked about that have no value in it, so
             that nothing can be said of them.
         base: rows of that kind.
@@ -100,14 +101,19 @@ def _unread(records: Records, of_kind: Sequence[Condition]) -> int:
 
 def _unknown(frame: pl.LazyFrame, conditions: Sequence[Condition]) -> tuple[dict[str, int], int]:
     names = {c.column for c in conditions if c.op not in _ANY_VALUE and not c.counted}
+    texts = {c.column for c in conditions if c.op == "empty"}
+    names |= texts
     absent = names - set(frame.collect_schema())
     frame = frame.with_columns(pl.lit(None, pl.String).alias(n) for n in absent)
+    # that one record has no text is an answer; where none has a length, the source says nothing
     counts = frame.select(pl.len().alias("_rows"), *(pl.col(n).null_count() for n in sorted(names)))
     row = collect(counts).row(0, named=True)
     rows = int(row["_rows"])
     schema = frame.collect_schema()
     # a record without labels has not the label asked about: only where none has any, it is unknown
-    told = {n for n in names if row[n] == rows or not isinstance(schema[n], pl.List)}
+    told = {
+        n for n in names if row[n] == rows or not (isinstance(schema[n], pl.List) or n in texts)
+    }
     return {n: int(row[n]) for n in told if row[n]}, rows
 
 
@@ -122,10 +128,15 @@ def _run(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> Resul
     measure, used = _measured(plan, records, part)
     overall = collect(frame.select(pl.len().alias("n"), used.alias("u"), measure.alias("v")))
     matched, have, value = overall.row(0)
+    if plan.measure == "rate":
+        return _rate(plan, frame, int(matched))
     if not plan.group:
         found = None if value is None or (have == 0 and plan.measure != "count") else float(value)
         found = 0.0 if plan.measure in ("sum", "distinct") and matched and not have else found
-        return Result(found, int(matched), int(have))
+        tied = 0
+        if plan.measure in ("min", "max") and found is not None:
+            tied = int(collect(frame.select((pl.col(plan.column) == found).sum())).item())
+        return Result(found, int(matched), int(have), tied=tied)
     key, grouped = _grouped(plan, records, frame)
     table = collect(
         grouped.filter(key.is_not_null())
@@ -134,6 +145,39 @@ def _run(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> Resul
         .filter(pl.col("v").is_not_null(), pl.col("u") > 0)
     )
     return _ranked(plan, int(matched), int(have), table)
+
+
+def _rate(plan: Plan, frame: pl.LazyFrame, matched: int) -> Result:
+    """Records per year, month, week or day of the span asked about, or of that of the records."""
+    first, last = collect(
+        frame.select(pl.col("created_at").min().alias("a"), pl.col("created_at").max().alias("b"))
+    ).row(0)
+    if first is None:
+        return Result(None, matched, 0)
+    given = {c.op: str(c.values[0]) for c in plan.where if c.column == "created_at"}
+    start = date.fromisoformat(given.get("from", first)[:10])
+    # the last day of all counts whole, the day that `until` names not at all
+    end = given.get("until") or (date.fromisoformat(last[:10]) + timedelta(days=1)).isoformat()
+    spans = _spans(plan.period or "month", start, date.fromisoformat(end[:10]))
+    return Result(matched / spans, matched, spans) if spans else Result(None, matched, 0)
+
+
+def _spans(period: Period, start: date, end: date) -> int:
+    """How many of the calendar's years, months, weeks or days a span touches."""
+    last = end - timedelta(days=1)
+    months = 12 * (last.year - start.year) + last.month - start.month
+    match period:
+        case "year":
+            return last.year - start.year + 1
+        case "quarter":
+            return 4 * (last.year - start.year) + (last.month - 1) // 3 - (start.month - 1) // 3 + 1
+        case "month":
+            return months + 1
+        case "week":
+            monday = start - timedelta(days=start.weekday())
+            return (last - monday).days // 7 + 1
+        case _:
+            return (end - start).days
 
 
 def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
@@ -180,7 +224,7 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
 
 def _measured(plan: Plan, records: Records, part: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """The measure, and how many rows it rests on."""
-    if plan.measure == "count":
+    if plan.measure in ("count", "rate"):
         return pl.len().cast(pl.Float64), pl.len()
     if plan.measure == "share":
         return part.fill_null(value=False).mean(), part.fill_null(value=False).sum()
@@ -205,11 +249,13 @@ def _grouped(plan: Plan, records: Records, frame: pl.LazyFrame) -> tuple[pl.Expr
     if plan.period in _CUT:
         return column.str.slice(0, _CUT[plan.period]), frame
     if plan.period:
-        date = column.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        day = column.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
+        if plan.period == "weekday":
+            return day.dt.strftime("%A"), frame
         if plan.period == "quarter":
-            return pl.format("{}-Q{}", date.dt.year(), date.dt.quarter()), frame
+            return pl.format("{}-Q{}", day.dt.year(), day.dt.quarter()), frame
         return pl.format(
-            "{}-W{}", date.dt.iso_year(), date.dt.week().cast(pl.String).str.zfill(2)
+            "{}-W{}", day.dt.iso_year(), day.dt.week().cast(pl.String).str.zfill(2)
         ), frame
     return column, frame
 

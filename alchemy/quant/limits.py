@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import pairwise
 from typing import cast
 
 from alchemy.quant import vocabulary as words
-from alchemy.quant.dates import date_conditions
+from alchemy.quant.dates import date_conditions, date_list
 from alchemy.quant.mentions import read_mentions
 from alchemy.quant.plan import Condition, Op, Period
 from alchemy.quant.vocabulary import NUMBER, Vocabulary, number_of
@@ -47,7 +48,7 @@ _REFERENCE = (
     r"(?:that |which )?(?P<not>(?:do|does|did) not |don't |doesn't |have not )?(?:references?|referencing"
     r"|refer(?:s|ring)? to|names?|naming|cites?|citing|links? to|linked to|mentions?|mentioning|have|has"
     r"|with|without)(?: an?| any| some| the| no| at least one)* (?:jira )?"
-    r"(?:issues?|tickets?|issue keys?|jira keys?)(?= |$)"
+    r"(?:issue keys?|jira keys?|issues?|tickets?|keys?)(?= |$)"
 )
 
 
@@ -126,7 +127,8 @@ class LimitReader:
     def unknown(self) -> tuple[str, ...]:
         """Words with a weight of their own that nothing has explained."""
         left = [w.strip(".,:;|()-") for w in self.rest.split()]
-        return (*self.clashes, *(w for w in left if w and w not in words.FILLER))
+        each = re.findall(r"\bfor (?:each|every)\b", self.rest)  # groups that no rule has read
+        return (*self.clashes, *(w for w in left if w and w not in words.FILLER), *each)
 
     # ---- rules
 
@@ -143,6 +145,15 @@ class LimitReader:
     def dates(self) -> None:
         """Spans of time."""
         spans: list[Condition] = []
+        if not self.compare and (listed := date_list(self.rest)):
+            text, points = listed
+            if all(a[1] == b[0] for a, b in pairwise(points)):
+                ends = (points[0][0].isoformat(), points[-1][1].isoformat())
+                self.where += [
+                    Condition("created_at", op, (day,))
+                    for op, day in zip(("from", "until"), ends, strict=True)
+                ]
+                self.rest = " ".join(self.rest.replace(text, " | ", 1).split())
         while found := date_conditions(self.rest, self.today):
             text, conditions = found
             bounds = {c.op: str(c.values[0]) for c in conditions}
@@ -244,7 +255,9 @@ class LimitReader:
             rf"(?:were |was |been |are )?(?P<reopened>reopened)(?: (?P<cmp>{_COMPARE}))?(?: {number} times?| once| twice)?",
         )
         having = rf"(?:{_HAVING}|{_NAMING})(?P<cmp>{_COMPARE}) {number}"
-        while match := self.find(rf"{having} (?P<label>{self.vocabulary.label})"):
+        more = rf"(?:{_HAVING}|{_NAMING}){number} or (?P<tail>more|fewer|less)(?: different| distinct)?"
+        label = rf"(?P<label>{self.vocabulary.label})"
+        while match := self.find(rf"{having} {label}") or self.find(rf"{more} {label}"):
             label = self.vocabulary.label_named(match["label"])
             if label is None:
                 break

@@ -30,15 +30,23 @@ class MeasureReader(LimitReader):
 
     Attributes:
         plan: measure, column, groups and order; its conditions come later.
+        second: another measure of the same.
     """
 
     plan: Plan | None = None
+    second: Measure | None = None
 
     def superlative_group(self) -> bool:
         """`which component has the most bugs`, `which year had the highest average story points`."""
-        who = rf"(?:which|what|the|in which|in what) (?P<group>{self.vocabulary.label}|{_PERIODS})"
+        who = (
+            r"(?:which|what|the|(?:in|on|during) (?:which|what))(?: single| one)?"
+            rf" (?P<group>{self.vocabulary.label}|{_PERIODS})"
+        )
         # a date may have stood in between: which month in 2014 had the most
-        does = r"(?: (?:has|have|had|with|got|saw|contains?|is|are|was|were|do|did|of|there|\|))*"
+        does = (
+            r"(?: (?:has|have|had|with|got|saw|sees|see|brought|contains?|is|are|was|were|do|did|of"
+            r"|there|we|\|))*"
+        )
         best = rf"(?: the)? (?:(?P<high>{HIGHEST})|(?P<low>{LOWEST}))"
         match = self.find(rf"{who}{does}{best}(?: number of| total)?")
         group, period = self.group_of(match["group"]) if match else (None, None)
@@ -91,7 +99,7 @@ class MeasureReader(LimitReader):
         )
         forms = (
             rf"{start}{count}{kind} {has}(?: the)? ?{ranked} (?:number of |amount of |total )?{number}",
-            rf"{start}(?P<top>top) {count}{kind} (?:by|in|ranked by|with the most|with the highest) {number}",
+            rf"{start}(?P<top>top) {count}{kind} (?:by|in|ranked by|with the most|with the highest)(?: the)?(?: number of)? {number}",
             rf"{start}{count}{ranked} {count2}{kind}(?: (?:by|in terms of|in) {number})?",
             rf"{start}{count}{dated} {count2}{kind}",
             rf"{start}{kind} {open_for}(?P<open>longest|shortest)(?: to (?:close|resolve|fix|merge))?",
@@ -197,6 +205,13 @@ class MeasureReader(LimitReader):
         ):
             name = match["column"] or match["label"]
             return self._distinct(self.vocabulary.label_named(name) or self.column(name))
+        if self._rate():
+            return True
+        if match := self.take(
+            rf"(?P<agg>{_AGGREGATE}) and (?:the )?(?P<agg2>{_AGGREGATE}){of} {number}(?: values?)?"
+        ):
+            self.second = self._measure(match["agg2"])
+            return self._measured(self._measure(match["agg"]), match["column"])
         if match := self.take(rf"{number} (?:total|sum)"):
             return self._measured("sum", match["column"])
         if match := self.take(rf"(?P<agg>{_AGGREGATE}){of} {number}"):
@@ -212,6 +227,30 @@ class MeasureReader(LimitReader):
             median = typical is not None and typical[0] != "on average"
             return self._measured("median" if median else "mean", match["column"])
         return False
+
+    def _rate(self) -> bool:
+        """`the average number of commits per month`."""
+        kind, per = (
+            rf"(?P<kind>{self.vocabulary.kind})",
+            rf"(?:per|each|every|an?) (?P<period>{_PERIODS})",
+        )
+        per2 = per.replace("<period>", "<period2>")
+        over = rf"(?: over the (?:{NUMBER} )?(?:{_PERIODS}))?"
+        match = self.take(
+            rf"(?:average|mean|avg) (?:(?:number|count|amount) of )?{kind}(?: \|)* {per}{over}"
+        ) or self.take(
+            rf"how many {kind}(?: (?:do|did|are|were|was|is|we|there|made|get|\|))*"
+            rf" (?:on average {per}|{per2} on average)"
+        )
+        if match is None:
+            return False
+        told = match.groupdict()
+        column, period = self.group_of(told["period"] or told.get("period2") or "")
+        if column is None or period == "weekday":
+            return False
+        self.set_kind(match["kind"])
+        self.plan = Plan("rate", period=period)
+        return True
 
     def _measure(self, phrase: str) -> Measure:
         return next(m for pattern, m in _AGGREGATES if re.fullmatch(pattern, phrase))

@@ -18,7 +18,7 @@ _PLACE = (
     r"in (?:the|their|its) (?:titles?|summar(?:y|ies)|names?|headings?|texts?|descriptions?|body)"
 )
 _END = (
-    r"(?=$|\||[;:]|(?: ,)? (?:and )?(?:how|what|which)\b| (?:and|but|or|that|which|who|,)? ?(?:have|has|had|having|with|without|were|was|are|is|do|does"
+    r"(?=$|\||[;:]|(?: ,)? (?:and )?(?:how|what|which|count)\b| (?:yet|though|still|also)\b| (?:and|but|or|that|which|who|,)? ?(?:have|has|had|having|with|without|were|was|are|is|do|does"
     r"|created|opened|made|written|updated|merged|closed|resolved|since|before|after|until|during|between|per|by"
     r"|for each|in each|grouped|on average|than \d|more than \d|at least|at most|as a)\b"
     r"| in (?:(?:the|their|its) (?:titles?|summar|names?|heading|texts?|descriptions?|body|last|past)|(?:19|20)\d\d|q[1-4]\b|total|"
@@ -152,7 +152,9 @@ def _terms(
     if not text:
         return made, []
     if " than " in text:
-        return made, [one(re.sub(r"^(?:mention|contain)s? ", "", n)) for n in text.split(" than ")]
+        return made, [
+            one(re.sub(r"^(?:mention|contain)(?:s|ing)? ", "", n)) for n in text.split(" than ")
+        ]
     if re.search(r" or ", text):
         names = [
             re.sub(r"^(?:or|mention|contain)s? ", "", n)
@@ -170,7 +172,12 @@ def _terms(
 def _no_phrase(value: str | float) -> bool:
     """Whether a phrase looks like a part of the question that was not understood."""
     spoken = str(value).lower().split()
-    return not spoken or len(spoken) > _MOST_WORDS or not _NEVER.isdisjoint(spoken)
+    return (
+        not spoken
+        or len(spoken) > _MOST_WORDS
+        or not _NEVER.isdisjoint(spoken)
+        or any(word in ",()" for word in spoken)
+    )
 
 
 def _phrase(text: str, quoted: Sequence[str]) -> str:

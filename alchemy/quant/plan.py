@@ -13,7 +13,18 @@ from typing import Literal
 from alchemy.quant.records import IDENTITY
 
 Measure = Literal[
-    "count", "sum", "mean", "median", "min", "max", "std", "var", "quantile", "distinct", "share"
+    "count",
+    "rate",
+    "sum",
+    "mean",
+    "median",
+    "min",
+    "max",
+    "std",
+    "var",
+    "quantile",
+    "distinct",
+    "share",
 ]
 Op = Literal[
     "is",
@@ -31,7 +42,7 @@ Op = Literal[
     "starts",
     "ends",
 ]
-Period = Literal["year", "quarter", "month", "week", "day"]
+Period = Literal["year", "quarter", "month", "week", "weekday", "day"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +107,7 @@ class Plan:
         where: all must hold.
         part: of the rows `where` leaves, which ones a `share` counts.
         group: column whose values make the groups, `document_id` for single records, or empty.
-        period: length of the groups where `group` is a date.
+        period: length of the groups where `group` is a date; of a `rate`, what records are counted by.
         alternatives: groups given by conditions instead, compared with each other.
         order: groups by value; None by name.
         limit: groups wanted; 0 for all.
@@ -142,14 +153,24 @@ class Plan:
             text += f"\nORDER BY {ordered}"
         return f"{text}\nLIMIT {self.limit}" if self.limit else text
 
+    def _span(self) -> tuple[str, str]:
+        """First day and the first after the last, as SQL."""
+        given = {c.op: _value_sql(c.values[0]) for c in self.where if c.column == "created_at"}
+        first, last = given.get("from", "min(created_at)"), given.get("until", "max(created_at)")
+        return first, last
+
     def _group_sql(self) -> str:
+        if not self.group:
+            return ""
         name = name_sql(self.group)
-        return f"{self.period}({name})" if self.period else name if self.group else ""
+        return f"{self.period}({name})" if self.period else name
 
     def _measure_sql(self) -> str:
         column = name_sql(self.column)
         if self.measure == "count":
             return "count(*)"
+        if self.measure == "rate":
+            return f"count(*) / {self.period}s({', '.join(self._span())})"
         if self.measure == "share":
             return f"avg(CASE WHEN {' AND '.join(c.sql() for c in self.part)} THEN 1 ELSE 0 END)"
         if self.measure == "distinct":

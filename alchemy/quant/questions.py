@@ -44,6 +44,13 @@ _COUNT = (
 _LIST = r"^(?:please )?(?:list|show|name)(?: me)?(?: all| the| every)*|^(?:which|what)\b"
 
 
+_BARE = re.compile(
+    r"(?:all |the )?(?:[a-z-]+ )?(?:issues|tickets|commits|check-?ins|patches|pull requests|prs)\b"
+)
+"""Begins a question that only names records: `commits in July 2013?`."""
+_COMPLEMENT = r"(?:, )?and how many (?:of (?:them|those) )?(?:have none|have not|haven't|do not|don't|are not|aren't)(?: have (?:one|any))?(?= \||$)"
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a question was understood as.
@@ -54,6 +61,7 @@ class Reading:
         unknown: words that no column, value or rule explains.
         missing: columns the question names and no record has.
         notes: how words that could mean several things were read.
+        also: further plans whose results belong to the answer.
     """
 
     plan: Plan | None
@@ -61,6 +69,7 @@ class Reading:
     unknown: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    also: tuple[Plan, ...] = ()
 
 
 def read_question(question: str, vocabulary: Vocabulary, today: date) -> Reading | None:
@@ -70,7 +79,7 @@ def read_question(question: str, vocabulary: Vocabulary, today: date) -> Reading
     text, quoted = normalised(question)
     if not CUE.search(text):
         return None
-    return _Reader(question, vocabulary, today, text, quoted).read()
+    return _Reader(question, vocabulary, today, text, quoted, asked=text).read()
 
 
 @dataclass
@@ -78,12 +87,16 @@ class _Reader(MeasureReader):
     """Puts what is to be computed and what it is computed from together."""
 
     counted: bool = False
+    bare: bool = False
+    complement: bool = False
+    asked: str = ""
 
     def read(self) -> Reading | None:
         whole = self._whole_before()
         share = whole or self.take(_SHARE)
         whole = whole or (self._whole_of_share() if share else None)
         self.compare = bool(_COMPARED.search(self.rest))
+        self.complement = self.take(_COMPLEMENT) is not None
         referenced = self.most_referenced()
         self.texts()
         self.dates()
@@ -136,10 +149,24 @@ class _Reader(MeasureReader):
                 return None
         # which issue, the first issue, a list of issues: texts may say that, too
         sought = (plan.group == "document_id" and not plan.column) or plan.column in DATES
-        strong = self.strong and not sought and not _MODAL.search(self.question.lower())
+        strong = (
+            self.strong
+            and not sought
+            and not self.bare
+            and not _MODAL.search(self.question.lower())
+        )
         if unknown:
             return Reading(None, strong, unknown, missing, tuple(self.notes))
-        return Reading(self._finished(plan, whole), strong, notes=tuple(self.notes))
+        made = self._finished(plan, whole)
+        also: list[Plan] = []
+        if self.second:
+            also.append(replace(made, measure=self.second))
+        if self.complement:
+            *base, last = made.where
+            if made.measure != "count" or made.group or last.says_kind:
+                return Reading(None, strong, ("none",))
+            also.append(replace(made, where=(*base, replace(last, negated=not last.negated))))
+        return Reading(made, strong, notes=tuple(self.notes), also=tuple(also))
 
     def _finished(self, plan: Plan, whole: LimitReader | None) -> Plan:
         base = [self.kind] if self.kind else []
@@ -203,6 +230,10 @@ class _Reader(MeasureReader):
             self.plan = Plan(column="created_at", group="document_id", order=order, limit=1)
             return "created_at" in self.vocabulary.records.dated
         listed = None if counted else self.take(_LIST)
+        self.bare = not counted and not listed and _BARE.match(self.asked) is not None
+        if self.bare and self.kind and (self.where or self.said) and not self.alternatives:
+            self.plan = Plan(group="document_id")
+            return True
         if not counted and not listed:
             compared = re.search(r"\b(?:more|most|total)\b", self.question.lower())
             if not (self.alternatives or self.kind) or not compared:

@@ -41,6 +41,12 @@ _BATCH = 5_000
 _NOT_LABELS = frozenset(
     {"columns", "parents", "path", "head", "encoding", "front_matter", "links", "issues", "same_as"}
 )
+LINKED: Mapping[str, str] = {
+    "linked_commits": "commit",
+    "linked_pull_requests": "pull request",
+}
+"""Numbers of an issue: how many records of that kind name its key."""
+_ISSUE = "jira:"
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _KINDS = {"jira": "issue", "confluence": "page", "documents": "document", "database": "row"}
 
@@ -93,8 +99,12 @@ def write_records(
         joined = kept.drop(own).join(numbers, on="document_id", how="left", maintain_order="left")
         every = [frame for frame in (joined, others, _unreadable(quarantine)) if frame is not None]
         frame = pl.concat(every, how="diagonal_relaxed") if len(every) > 1 else joined
-        title = pl.col("title").str.len_chars().cast(pl.Float64).alias("title_chars")
-        frame = frame.with_columns(_closed_at(set(frame.collect_schema())), title)
+        columns = set(frame.collect_schema())
+        title = pl.col("title").str.len_chars().cast(pl.Float64)
+        if "untitled" in columns:
+            title = pl.when(pl.col("untitled").is_null()).then(title)
+        frame = frame.with_columns(_closed_at(columns), title.alias("title_chars"))
+        frame = frame.drop("untitled", strict=False)
         frame.sink_parquet(output, compression="zstd", maintain_order=True)
     return int(collect(pl.scan_parquet(output).select(pl.len())).item())
 
@@ -168,7 +178,33 @@ class Records:
     hidden: frozenset[str] = frozenset()
 
     def scan(self) -> pl.LazyFrame:
-        """The rows, in order of `document_id`."""
+        """The rows, in order of `document_id`; of issues with what is linked to them."""
+        frame = self._rows()
+        for counts in self._linked:
+            frame = frame.join(counts.lazy(), on="document_id", how="left", maintain_order="left")
+            name = counts.columns[1]
+            linked = pl.when(pl.col("kind") == "issue").then(pl.col(name).fill_null(0.0))
+            frame = frame.with_columns(linked.alias(name))
+        return frame
+
+    @cached_property
+    def _linked(self) -> list[pl.DataFrame]:
+        """Issue → how many of the records that this reader may count name its key, by kind."""
+        rows = self._rows()
+        if "jira_keys" not in rows.collect_schema():
+            return []
+        found: list[pl.DataFrame] = []
+        for name, kind in LINKED.items():
+            keys = rows.filter(pl.col("kind") == kind).select(pl.col("jira_keys").explode())
+            counts = collect(
+                keys.drop_nulls()
+                .group_by((_ISSUE + pl.col("jira_keys")).alias("document_id"))
+                .agg(pl.len().cast(pl.Float64).alias(name))
+            )
+            found += [counts] * (not counts.is_empty())
+        return found
+
+    def _rows(self) -> pl.LazyFrame:
         frame = pl.scan_parquet(self.path).filter(pl.col("kind") != UNREADABLE)
         if self.allowed is not None:
             frame = frame.filter(TEXT_OF.is_in(self.allowed.implode()))

@@ -15,7 +15,7 @@ from alchemy.quant.table import collect
 KINDS: Mapping[str, Sequence[str]] = {
     "issue": ("jira issues?", "jira tickets?", "issues?", "tickets?", "jiras?"),
     "pull request": ("pull requests?", "merge requests?", "prs?", "mrs?"),
-    "commit": ("git commits?", "commits?"),
+    "commit": ("git commits?", "commits?", "check-?ins?", "patch(?:es)?", "changesets?"),
     "page": ("wiki pages?", "confluence pages?", "pages?"),
     "document": ("documents?", "docs?", "documentation files?"),
     "row": ("database rows?", "rows?"),
@@ -31,6 +31,7 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
         "points?",
         "pointers?",
         "estimates?",
+        "estimations?",
     ),
     "comment_count": ("comments?", "comment counts?"),
     "comments": ("comments?", "review comments?"),
@@ -68,10 +69,15 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
         "description lengths?",
         "lengths? of (?:the |their )?descriptions?",
         "descriptions?",
+        "bod(?:y|ies)(?: texts?)?",
     ),
     "chars": ("text lengths?", "lengths? of (?:the |their )?texts?", "lengths?", "characters?"),
     "title_chars": ("title lengths?", "lengths? of (?:the |their )?titles?", "titles?"),
     "links": ("web links?", "hyperlinks?", "links?"),
+    "linked_commits": ("(?:linked|associated|referencing) (?:commits?|check-?ins?)",),
+    "linked_pull_requests": (
+        "(?:linked|associated|referencing) (?:pull requests?|merge requests?|prs?|mrs?)",
+    ),
     "priority_rank": ("priority ranks?", "urgency"),
     "code_share": ("code shares?", "shares? of code"),
     "child_pages": ("child pages?", "subpages?"),
@@ -118,7 +124,7 @@ TEXTS = ("description_chars",)
 """Lengths of texts: a record has the text where the length is above 0."""
 COUNTED = frozenset(
     "comment_count comments attachments votes watches worklogs reopened assignee_changes links "
-    "additions deletions files review_rounds child_pages".split()
+    "additions deletions files review_rounds child_pages linked_commits linked_pull_requests".split()
 )
 """Columns where `no` means 0, and missing means that the source did not say."""
 STATES: Mapping[str, tuple[str, ...]] = {
@@ -150,18 +156,19 @@ PERIODS: Mapping[Period, str] = {
     "quarter": "quarters?",
     "month": "months?",
     "week": "weeks?",
+    "weekday": "weekdays?|days? of the week",
     "day": "days?|dates?",
 }
 _WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-NUMBER = rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?|{'|'.join(_WORDS)})"
+NUMBER = rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?|{'|'.join(_WORDS)}|a single|single)"
 FILLER = frozenset(
-    """a about across all altogether am among an and any anyone are as at backlog be been being between by
+    """a about across all altogether am among an and any anyone are as at backlog be been being between but by
     can carry compare could created currently did do does each entire ever every everything exist exists far
-    filed find for from gave give got had happen happened has have having here how i if in is it its
-    land like list made make many me much my now number of on our out over overall raised recorded
-    repo repository say show so submitted such tell that the their them there these they this those
+    filed find for from gave give got had happen happened has have having here history hold how i if in is it its
+    land landed like list made make many me much my now number of on our out over overall raised recorded
+    repo repository say see seen show so still submitted such tell that the their them there these they this those
     to total tracker us use used very want was we were what when where whether which whole whose with
-    would written you your know opened value values company data dataset database git index jira project
+    would written yet you your know opened value values company data dataset database git index jira project
     system table time wiki
     hello hey hi i'm kindly please pls plz thank thanks""".split()
 )
@@ -174,6 +181,7 @@ COURTESY = FILLER | frozenset(
 
 def number_of(text: str) -> float:
     """The number a match of `NUMBER` says."""
+    text = "one" if text in ("single", "a single") else text
     return float(_WORDS.index(text)) if text in _WORDS else float(text.replace(",", ""))
 
 

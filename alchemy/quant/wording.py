@@ -78,7 +78,9 @@ def figures(plan: Plan, result: Result) -> str:
         return ", ".join(f"{row.name} {_row_value(plan, row)}" for row in result.groups)
     if result.value is None:
         return "nothing"
-    return f"{result.value:.1%}" if plan.measure == "share" else number_text(result.value)
+    value = f"{result.value:.1%}" if plan.measure == "share" else number_text(result.value)
+    rows = result.matched if plan.measure in ("share", "rate") else result.used
+    return value if plan.measure == "count" else f"{value} of {number_text(rows)}"
 
 
 def rows_text(plan: Plan, count: int | None = None) -> str:
@@ -195,7 +197,11 @@ def number_text(value: float) -> str:
 
 def _rest(plan: Plan, result: Result) -> str:
     """What the measure left out."""
-    if plan.measure in ("count", "share") or not plan.column or result.used == result.matched:
+    if (
+        plan.measure in ("count", "rate", "share")
+        or not plan.column
+        or result.used == result.matched
+    ):
         return ""
     without = result.matched - result.used
     return f"{number_text(without)} of {number_text(result.matched)} have no {column_text(plan.column)} and are left out."
@@ -207,18 +213,23 @@ def _single(plan: Plan, result: Result) -> str:
     if plan.measure == "count":
         count = int(value or 0)
         if count == 0:
-            return f"There are no {subject}."
+            of = f" (0 of {number_text(result.base)})" if result.base else ""
+            return f"There are no {subject}{of}."
         return (
             f"There {'is' if count == 1 else 'are'} {number_text(count)} {rows_text(plan, count)}."
         )
     if value is None:
         return f"There are no {subject} with a value of {column}, so there is nothing to compute."
+    if plan.measure == "rate":
+        counted = f"{number_text(result.matched)} in {number_text(result.used)} {plan.period}s"
+        return f"On average there are {number_text(value)} {subject} per {plan.period}: {counted}."
     if plan.measure == "share":
         part = _predicate(_conditions(plan.part))
         counts = f"{number_text(result.used)} of {number_text(result.matched)}"
         return f"{value:.1%} of the {subject} {part}: {counts}."
     if plan.measure == "sum":
-        return f"The {subject} have {number_text(value)} {column} in total."
+        of = f"{number_text(result.matched)} {rows_text(plan, result.matched)}"
+        return f"The {of} have {number_text(value)} {column} in total."
     if plan.measure == "distinct":
         return f"The {subject} have {number_text(value)} different values of {column}."
     name = (
@@ -235,7 +246,8 @@ def _single(plan: Plan, result: Result) -> str:
     )
     if plan.measure in ("max", "min"):
         of = "number of "
-    return f"The {name} {of}{column} of the {number_text(result.used)} {subject} is {number_text(value)}."
+    tied = f" ({number_text(result.tied)} of them)" if result.tied else ""
+    return f"The {name} {of}{column} of the {number_text(result.used)} {subject} is {number_text(value)}{tied}."
 
 
 def _measure_text(plan: Plan) -> str:

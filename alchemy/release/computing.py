@@ -6,12 +6,13 @@ only what the asking person may read, and is for this person alone.
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Collection
 from datetime import date
 from functools import lru_cache, partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import polars as pl
@@ -26,12 +27,24 @@ from alchemy.quant.records import Records
 from alchemy.quant.vocabulary import Vocabulary
 from alchemy.quant.wording import answer_text, column_text, computable, figures, rows_text
 from alchemy.serving.ask import NO_ADAPTER
-from alchemy.types import Answer, Chunk, Citation, Filters, Passage, Principal
+from alchemy.types import Answer, Chunk, Citation, Filters, Passage, Principal, text_digest
 
 _QUOTE_CHARS = 200
 _PHRASES_KEPT = 16
 _SHORT = 3
 Computed: TypeAlias = tuple[Answer, list[Passage]]
+
+
+_UNHEARD = (
+    "I cannot compute this with certainty: no record has the words “{}” together. Put a phrase in"
+    " quotation marks to have it counted as it is."
+)
+
+
+class _Told(NamedTuple):
+    plan: Plan
+    result: Result
+    notes: list[str]
 
 
 class Computer:
@@ -70,11 +83,28 @@ class Computer:
             return None
         if reading.plan is None:
             return self._refused(question, _not_understood(reading, vocabulary))
-        result = execute(reading.plan, vocabulary.records, self._find)
-        if not computable(result):
-            return self._refused(question, answer_text(reading.plan, result))
-        notes = [*reading.notes, *self._other_readings(reading.plan, result, vocabulary)]
-        return self._told(question, reading.plan, result, notes)
+        if unheard := self._unheard(reading.plan, question):
+            return self._refused(question, _UNHEARD.format(unheard))
+        told: list[_Told] = []
+        for plan in (reading.plan, *reading.also):
+            result = execute(plan, vocabulary.records, self._find)
+            if not computable(result):
+                return self._refused(question, answer_text(plan, result))
+            notes = () if told else reading.notes
+            told.append(
+                _Told(plan, result, [*notes, *self._other_readings(plan, result, vocabulary)])
+            )
+        return self._told(question, told)
+
+    def _unheard(self, plan: Plan, question: str) -> str | None:
+        """Words taken for one phrase, not quoted as one, that stand together nowhere."""
+        for condition in (*plan.where, *plan.part, *plan.alternatives):
+            for value in condition.values if condition.op == "mentions" else ():
+                phrase = str(value)
+                quoted = re.search(rf"[\"'“‘`]{re.escape(phrase)}[\"'”’`]", question, re.IGNORECASE)
+                if " " in phrase.strip() and not quoted and not self._find_all(phrase, "text"):
+                    return phrase
+        return None
 
     def _vocabulary_of(self, access: Access, hidden: frozenset[str]) -> Vocabulary:
         """The records of those rights; worked out once for as long as the rights stay the same."""
@@ -93,8 +123,8 @@ class Computer:
         # what begins with a short word is mostly another one: tap, tape
         return found.words if len(phrase) <= _SHORT else found.words | found.begun
 
-    def _find_words(self, phrase: str, where: str) -> Collection[str]:
-        return self._found(phrase, where).words
+    def _find_alone(self, phrase: str, where: str) -> Collection[str]:
+        return self._found(phrase, where).alone
 
     def _find_all(self, phrase: str, where: str) -> Collection[str]:
         found = self._found(phrase, where)
@@ -104,29 +134,31 @@ class Computer:
         """The figures where a phrase counts as a whole word only, or inside words, too."""
         conditions = (*plan.where, *plan.part, *plan.alternatives)
         values = [f"“{v}”" for c in conditions if c.op == "mentions" for v in c.values]
-        if not values or plan.group:
+        if not values or (plan.group and not _only_listed(plan)):
             return []
         notes: list[str] = []
         named = " and ".join(dict.fromkeys(values))
         for find, how in (
-            (self._find_words, "as whole words only"),
+            (self._find_alone, "as whole words only"),
             (self._find_all, "inside longer words, too"),
         ):
             other = execute(plan, vocabulary.records, find)
-            if (other.value, other.groups) != (result.value, result.groups):
-                notes.append(f"with {named} {how}: {figures(plan, other)}")
+            if _figures(plan, other) != _figures(plan, result):
+                notes.append(f"with {named} {how}: {_figures(plan, other)}")
         return notes
 
-    def _told(self, question: str, plan: Plan, result: Result, notes: list[str]) -> Computed:
-        query = self._plan_chunk(plan)
-        chunks = [query, *self._first_chunks(plan, result)]
-        numbers = {chunk.document_id: n for n, chunk in enumerate(chunks, 1) if n > 1}
-        text = answer_text(plan, result, numbers)
-        said = "".join(f" ({note})" for note in notes)
-        # the plan's marker stands at the end of the first paragraph
-        first, gap, rest = text.partition("\n\n")
-        text = f"{first}{said} [1]{gap}{rest}"
-        return self._made(question, text, chunks, abstained=False)
+    def _told(self, question: str, told: list[_Told]) -> Computed:
+        chunks = [self._plan_chunk(one.plan) for one in told]
+        chunks += self._first_chunks(told[0].plan, told[0].result)
+        numbers = {c.document_id: n for n, c in enumerate(chunks, 1) if n > len(told)}
+        texts: list[str] = []
+        for marker, one in enumerate(told, 1):
+            text = answer_text(one.plan, one.result, numbers)
+            said = "".join(f" ({note})" for note in one.notes)
+            # the plan's marker stands at the end of the first paragraph
+            first, gap, rest = text.partition("\n\n")
+            texts.append(f"{first}{said} [{marker}]{gap}{rest}")
+        return self._made(question, "\n\n".join(texts), chunks, abstained=False)
 
     def _first_chunks(self, plan: Plan, result: Result) -> list[Chunk]:
         """The first chunk of each listed record."""
@@ -141,7 +173,7 @@ class Computer:
         """The plan as a source of the asking person alone: what it counts differs with the rights."""
         sql = plan.sql()
         return Chunk(
-            id=f"records:{self._snapshot.version}#plan",
+            id=f"records:{self._snapshot.version}#{text_digest(sql)[:12]}",
             document_id=f"records:{self._snapshot.version}",
             source="records",
             title=f"Query over the {rows_text(Plan(where=tuple(c for c in plan.where if c.says_kind)))}",
@@ -170,6 +202,14 @@ class Computer:
             adapter_digest="",
         )
         return answer, [Passage(chunk, 1.0, 0.0, {"computed": 1.0}) for chunk in chunks]
+
+
+def _only_listed(plan: Plan) -> bool:
+    return plan.group == "document_id" and not plan.column
+
+
+def _figures(plan: Plan, result: Result) -> str:
+    return f"{result.matched:,}" if _only_listed(plan) else figures(plan, result)
 
 
 def _cited(chunk: Chunk) -> Citation:

@@ -17,7 +17,9 @@ def test_flat_commit(company):
     assert document.id == "git_pr:cb7a628edc1e"
     assert document.created_at == "2014-03-27T13:31:20Z"
     assert document.extra["jira_keys"] == ["XD-1170", "XD-1171"]
-    assert document.metrics == {"additions": None, "deletions": None, "files": None}
+    assert document.metrics == {
+        "additions": None, "deletions": None, "files": None, "description_chars": 37.0,
+    }  # fmt: skip
 
 
 def test_flat_pull_request_with_diff_summary_and_its_own_keys(company):
@@ -39,7 +41,9 @@ def test_flat_pull_request_with_diff_summary_and_its_own_keys(company):
     document = company.document()
     assert document.id == "git_pr:org/app#7"
     assert document.text == ("Body\n\n## Changes\n\n2 files changed\n\n- `a.py`\n- `b.py`")
-    assert document.metrics == {"additions": 3.0, "deletions": 0.0, "files": 2.0}
+    assert document.metrics == {
+        "additions": 3.0, "deletions": 0.0, "files": 2.0, "description_chars": 4.0,
+    }  # fmt: skip
     assert document.updated_at == "2014-03-27T09:31:20Z"
     assert "jira_keys" not in document.extra
 
@@ -87,13 +91,19 @@ def test_github_rest_pull_requests_and_commits(company):
         ({"title": "a"}, "the record has no sha, number or id"),
         ({"sha": "not a hash", "title": "a"}, "sha is not a commit hash"),
         ({"number": 1.5, "title": "a"}, "number is not a whole number"),
-        ({"sha": "0123456", "title": "", "description": ""}, "title and text are empty"),
+        ({"number": 7, "title": "", "description": ""}, "title and text are empty"),
         ({"sha": "0123456", "title": ["a"]}, "title is a list, not a string"),
     ],
 )
 def test_unusable_change_is_quarantined(company, record, reason):
     company.put_lines("raw/git_pr/c.jsonl", record)
     assert company.quarantined() == [("line 1", reason)]
+
+
+def test_a_commit_without_a_message_is_a_record_all_the_same(company):
+    company.put_lines("raw/git_pr/c.jsonl", {"sha": "0123456", "title": "", "description": ""})
+    commit = company.document()
+    assert (commit.title, commit.metrics["description_chars"]) == ("Commit 0123456", 0.0)
 
 
 def test_address_with_another_scheme_is_not_offered_as_a_link(company):
@@ -166,6 +176,7 @@ def test_pull_request_tells_its_changes_reviews_and_discussion(company):
     assert document.metrics == {
         "additions": 90.0, "deletions": 1.0, "files": 2.0, "commits": 2.0, "comments": 3.0,
         "review_rounds": 2.0, "hours_to_merge": 60.0, "hours_to_first_review": 6.0,
+        "description_chars": 63.0,
     }  # fmt: skip
     assert document.extra == {
         "jira_keys": ["XD-5", "XD-6", "XD-9"], "issues": ["#7", "org/lib#8"], "state": "merged",
@@ -200,7 +211,9 @@ def test_commit_lists_its_files_and_parents(company):
     assert document.text == (
         "## Changes\n\n- `x.py` (added, +2 -0)\n\n### x.py\n\n```diff\n@@ -0,0 +1,2 @@\n+a\n+b\n```"
     )
-    assert document.metrics == {"additions": 2.0, "deletions": 0.0, "files": 1.0}
+    assert document.metrics == {
+        "additions": 2.0, "deletions": 0.0, "files": 1.0, "description_chars": 0.0,
+    }  # fmt: skip
     assert document.extra == {"parents": ["a" * 12, "b" * 12], "merge": True}
 
 

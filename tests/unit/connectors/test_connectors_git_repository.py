@@ -73,7 +73,9 @@ def test_every_commit_of_every_branch_and_tag_is_one_document(company, repositor
     )
     assert document.uri == f"raw/git_pr/app.bundle#{first}"
     assert document.created_at == "2017-07-14T02:43:00Z"
-    assert document.metrics == {"additions": 2.0, "deletions": 0.0, "files": 2.0}
+    assert document.metrics == {
+        "additions": 2.0, "deletions": 0.0, "files": 2.0, "description_chars": 22.0,
+    }  # fmt: skip
     assert document.extra == {"jira_keys": ["XD-1", "XD-2"], "repository": "app", "tag": "v1"}
     assert documents[second].text == (
         "## Changes\n\n- `a.py` → `c.py` (renamed, +0 -0)\n- `d.py` (added, +1 -0)"
@@ -102,12 +104,14 @@ def company_document(company, repository: Repository):
     return company.document()
 
 
-def test_commit_without_message_is_found_by_its_files_or_quarantined(company, repository):
+def test_commit_without_message_is_named_by_its_hash(company, repository):
     named = repository.commit("", a__py="1\n")
     empty = repository.commit("")
     upload(company, repository)
-    found = {x.position if isinstance(x, Quarantined) else x.title for x in company.outcomes()}
-    assert found == {f"Commit {named}", f"commit {empty}"}
+    assert {document.title for document in company.documents()} == {
+        f"Commit {named}",
+        f"Commit {empty}",
+    }
 
 
 def test_large_commit_is_bounded_and_counted(company, repository):

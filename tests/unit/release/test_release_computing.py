@@ -59,8 +59,6 @@ def gold() -> sqlite3.Connection:
     for line in (_SAMPLES / "raw/git_pr/commits.jsonl").open(encoding="utf-8"):
         raw = json.loads(line)
         words, day = f"{raw['title']}\n{raw['description']}", _utc(raw["created_at"])
-        if not words.strip():
-            continue  # four commits say nothing: they are quarantined
         connection.execute(
             "insert into commits values (?, ?, ?, ?)",
             (raw["sha"], words, day, len(raw["jira_keys"])),
@@ -106,7 +104,7 @@ def test_aggregate_questions_about_spring_xd_agree_with_sql(
 def test_questions_as_people_type_them_are_right_warned_or_not_answered(
     spring_xd: Counter,
 ) -> None:
-    """75 questions that someone else wrote who knew the tables but not the rules."""
+    """147 questions of two people who knew the tables but not the rules: none is answered wrongly."""
     asked = [json.loads(line) for line in _ASKED.read_text(encoding="utf-8").splitlines()]
     right = 0
     for case in asked:
@@ -114,11 +112,9 @@ def test_questions_as_people_type_them_are_right_warned_or_not_answered(
         if made is None or made[0].abstained:
             continue
         assert case["answer"] is not None, f"{case['question']!r} cannot be answered"
-        if all(_holds(made[0].text, value) for value in case["answer"]):
-            right += 1
-        else:
-            assert "could not be read" in made[0].text, (case, made[0].text)
-    assert right >= 40
+        assert all(_holds(made[0].text, v) for v in case["answer"]), (case, made[0].text)
+        right += 1
+    assert right >= 97
 
 
 def _holds(text: str, value: float | str) -> bool:
