@@ -94,13 +94,15 @@ def _ask(computer: Computer, question: str) -> Answer | None:
 
 
 def _holds(text: str, value: float | str) -> bool:
-    """Whether a text has a number (rounded as it is there) or a phrase."""
+    """Whether a text has a number (which may be rounded, as far as it shows) or a phrase."""
     if isinstance(value, str):
         return value.lower() in text.lower()
-    told = [float(n.replace(",", "")) for n in re.findall(r"\d[\d,]*(?:\.\d+)?", text)]
-    return any(
-        abs(n - v) <= max(0.0051, 0.0006 * abs(v)) for n in told for v in (value, 100 * value)
-    )
+    for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text):
+        decimals = len(number.partition(".")[2])
+        rounding = 0.5 * 10**-decimals if decimals else 0.0
+        if abs(float(number.replace(",", "")) - value) <= rounding + 1e-9:
+            return True
+    return False
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -58,7 +58,7 @@ def date_conditions(text: str, today: date) -> tuple[str, list[Condition]] | Non
     forms = (
         rf"{verb}(?:between|from) (?P<a>{months}) (?:and|to|until|through|till) (?P<b>{months} (?P<year>\d{{4}}))",
         rf"{verb}(?:between|from) (?P<a>{point}) (?:and|to|until|through|till) (?P<b>{point})",
-        rf"{verb}(?P<how>in|during|on|of|for|than|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?: (?:on|onwards?))?",
+        rf"{verb}(?P<how>in|during|on|of|for|than|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?P<on> (?:on|onwards?|until now|until today|to date))?",
         rf"{verb}(?:in|during|over|within)? ?(?:the )?(?P<ago>last|past|previous) (?:(?P<n>{NUMBER}) )?(?P<unit>day|week|month|year)s?",
         rf"{verb}(?P<this>this|today|yesterday) ?(?P<unit>week|month|year|quarter)?",
     )
@@ -86,7 +86,9 @@ def _bounds(got: Mapping[str, str | None], today: date) -> tuple[date | None, da
     if got.get("a"):
         first, after = _point(got["a"] or "")
         match got.get("how"):
-            case "since" | "from":
+            case "since":
+                return first, None
+            case "from" if got.get("on"):
                 return first, None
             case "after":
                 return after, None

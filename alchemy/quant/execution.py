@@ -30,6 +30,7 @@ class Row:
         name: of the group; a document id where the groups are records, with its `title`.
         value: the measure, or where it is a date `date`.
         rows: how many records it has.
+        condition: what makes the group, where it is no value; `name` may then be empty.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Row:
     rows: int
     title: str = ""
     date: str = ""
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ def _compared(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> 
         count, _, value = collect(
             own.select(pl.len().alias("n"), used.alias("u"), measure.alias("v"))
         ).row(0)
-        rows.append(Row(_named(one), float(value or 0.0), int(count)))
+        rows.append(Row(_named(one), float(value or 0.0), int(count), condition=one))
     if plan.order:
         rows.sort(key=lambda row: row.value, reverse=plan.order == "highest")
     tied = sum(1 for row in rows if row.value == rows[0].value)
@@ -327,7 +329,9 @@ def _records(plan: Plan, frame: pl.LazyFrame) -> Result:
 
 
 def _named(condition: Condition) -> str:
-    """What an alternative is called: a year, a span of time, a value."""
+    """What an alternative is called: a year, a span of time, a value; empty for another limit."""
+    if condition.negated or condition.op not in ("within", "is", "mentions", "starts", "ends", "="):
+        return ""
     if condition.op != "within":
         return _label(condition.values[0])
     first, after = (str(value) for value in condition.values)

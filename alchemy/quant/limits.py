@@ -49,6 +49,13 @@ _REFERENCE = (
     r"|refer(?:s|ring)? to|names?|naming|cites?|citing|links? to|linked to|mentions?|mentioning|have|has"
     r"|with|without)(?: an?| any| some| the| no| at least one)* (?:jira )?"
     r"(?:issue keys?|jira keys?|issues?|tickets?|keys?)(?= |$)"
+    r"(?! (?:whose|which|about|mentioning|with)\b)(?! that (?!is|was))"
+)
+
+
+OF_KEY = (
+    r"(?:that |which )?(?:references?|referencing|names?|naming|mentions?|mentioning|points? (?:at|to)"
+    r"|pointing (?:at|to)|links? to|linked to|belongs? to|for|about|on|of) (?:issue |ticket )?([a-z][a-z0-9_]+-\d+)"
 )
 
 
@@ -137,6 +144,9 @@ class LimitReader:
         if "jira_keys" in self.vocabulary.labels and (match := self.take(_REFERENCE)):
             without = match["not"] or "without" in match[0] or " no " in match[0]
             self.where.append(Condition("jira_keys", "missing", negated=not without))
+        for key in re.findall(OF_KEY, self.rest):
+            self.where.append(Condition("jira_keys", "is", (key.upper(),)))
+            self.take(OF_KEY)
         found = read_mentions(self.rest, self.quoted, self.vocabulary.kind, compare=self.compare)
         self.rest = found.rest
         self.alternatives += [self._as_written(c) for c in found.alternatives]
@@ -224,6 +234,16 @@ class LimitReader:
             self.kind = replace(found[0], values=tuple(v for c in found for v in c.values))
         else:
             self.clashes.append("two kinds of records at once")
+
+    def others(self) -> None:
+        """`those with a linked commit and those without`: a condition against its opposite."""
+        if not self.take("than-not"):
+            return
+        if not self.where:
+            self.clashes.append("those that do not")
+            return
+        last = self.where.pop()
+        self.alternatives += [last, replace(last, negated=not last.negated)]
 
     def either(self) -> None:
         """Two equal-signs on one column: alternatives of a comparison, for nothing is both."""

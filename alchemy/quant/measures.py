@@ -218,7 +218,8 @@ class MeasureReader(LimitReader):
             return self._measured(self._measure(match["agg"]), match["column"])
         average = r"(?P<avg>.*\b(?:on average|the average|the typical)\b)?"
         if match := self.take(rf"how (?:many|much) {number}{asked}{average}"):
-            return self._measured("mean" if match["avg"] else "sum", match["column"])
+            mean = match["avg"] or self.take("on average|the typical")
+            return self._measured("mean" if mean else "sum", match["column"])
         if match := self.take(rf"how many {label}{asked}"):
             return self._distinct(self.vocabulary.label_named(match["label"]))
         take = r"how (?:long|much time) (?:do|does|did|is|are|was|were)(?: the| an?| all)*"

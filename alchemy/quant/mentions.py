@@ -10,7 +10,7 @@ from alchemy.quant.plan import Condition
 
 _NOT = r"(?P<not>(?:do|does|did|don't|doesn't|didn't|do not|does not|did not) (?:not )?|not |never |without )?"
 _VERB = (
-    r"(?:mentions?|mentioning|mentioned|contains?|containing|refers? to|referring to|talks? about|talking about"
+    r"(?:mentions?|mentioning|mentioned|contains?|containing|contained|refers? to|referring to|talks? about|talking about"
     r"|includes? the (?:word|term|phrase)|including the (?:word|term|phrase)|says?|about|regarding|concerning"
     r"|related to|relating to|deals? with|dealing with|the (?:word|term|phrase))"
 )
@@ -19,7 +19,7 @@ _PLACE = (
 )
 _END = (
     r"(?=$|\||[;:]|(?: ,)? (?:and )?(?:how|what|which|count)\b| (?:yet|though|still|also)\b| (?:and|but|or|that|which|who|,)? ?(?:have|has|had|having|with|without|were|was|are|is|do|does"
-    r"|created|opened|made|written|updated|merged|closed|resolved|since|before|after|until|during|between|per|by"
+    r"|carry|carries|need|take|cost|get|got|created|opened|made|written|updated|merged|closed|resolved|since|before|after|until|during|between|per|by"
     r"|for each|in each|grouped|on average|than \d|more than \d|at least|at most|as a)\b"
     r"| in (?:(?:the|their|its) (?:titles?|summar|names?|heading|texts?|descriptions?|body|last|past)|(?:19|20)\d\d|q[1-4]\b|total|"
     r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b))"
@@ -182,7 +182,7 @@ def _no_phrase(value: str | float) -> bool:
 
 def _phrase(text: str, quoted: Sequence[str]) -> str:
     """A phrase without articles at its beginning; what was quoted as it was."""
-    text = re.sub(r"^(?:the |a |an |mention(?:s|ing)? |word |term )+", "", text.strip(" ,|"))
+    text = re.sub(r"^(?:the |a |an |about |mention(?:s|ing)? |word |term )+", "", text.strip(" ,|"))
     if text.startswith("word~"):  # the space says that it ends there
         return _phrase(text.removeprefix("word~"), quoted) + " "
     return _MARKS.get(text) or re.sub(r"q#(\d+)", lambda m: quoted[int(m[1])], text).strip()

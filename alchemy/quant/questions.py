@@ -13,7 +13,7 @@ from datetime import date
 
 from alchemy.quant import vocabulary as words
 from alchemy.quant.cues import CUE, LONGEST
-from alchemy.quant.limits import LimitReader
+from alchemy.quant.limits import OF_KEY, LimitReader
 from alchemy.quant.measures import MeasureReader
 from alchemy.quant.phrasing import normalised
 from alchemy.quant.plan import Plan
@@ -21,6 +21,7 @@ from alchemy.quant.records import DATES
 from alchemy.quant.vocabulary import FIRST, HIGHEST, LAST, LOWEST, Vocabulary
 
 _KEY = re.compile(r"\b[A-Z][A-Z0-9_]+-\d+\b|\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b")
+_OF_ISSUE = re.compile(rf"\b(?:commits?|check-?ins?|pull requests?|prs?)\b.* {OF_KEY}")
 _MODAL = re.compile(
     r"\b(?:can|could|may|might|must|should|shall|would|need|needs|required?|default)\b"
 )
@@ -74,8 +75,10 @@ class Reading:
 
 def read_question(question: str, vocabulary: Vocabulary, today: date) -> Reading | None:
     """What to compute for a question; None where it asks for no computation over records."""
-    if len(question) > LONGEST or _KEY.search(question):
-        return None  # a story, or about one record, whose text says it
+    if len(question) > LONGEST:
+        return None  # a story
+    if _KEY.search(question) and not _OF_ISSUE.search(question.lower()):
+        return None  # about one record, whose text says it
     text, quoted = normalised(question)
     if not CUE.search(text):
         return None
@@ -89,6 +92,7 @@ class _Reader(MeasureReader):
     counted: bool = False
     bare: bool = False
     complement: bool = False
+    ends: bool = False
     asked: str = ""
 
     def read(self) -> Reading | None:
@@ -117,6 +121,7 @@ class _Reader(MeasureReader):
         self.groups()
         self.values()
         self.either()
+        self.others()
         if self.plan is None and not self._counting(share=bool(share)):
             return self._not_recorded()
         assert self.plan is not None
@@ -161,6 +166,8 @@ class _Reader(MeasureReader):
         also: list[Plan] = []
         if self.second:
             also.append(replace(made, measure=self.second))
+        if self.ends:
+            also.append(replace(made, order="highest"))
         if self.complement:
             *base, last = made.where
             if made.measure != "count" or made.group or last.says_kind:
@@ -222,6 +229,13 @@ class _Reader(MeasureReader):
         counted = self.take(_COUNT)
         dated = None
         if self.kind and not counted:
+            both = self.take(
+                rf"(?:when (?:was|is|were|are) )?(?:the )?(?:{FIRST}) and (?:the )?(?:{LAST})"
+            )
+            if both is not None:
+                self.plan = Plan(column="created_at", group="document_id", order="lowest", limit=1)
+                self.ends = True
+                return "created_at" in self.vocabulary.records.dated
             dated = self.take(
                 rf"(?:when (?:was|is) )?(?:the )?(?:(?P<first>{FIRST})|(?P<last>{LAST}))"
             )

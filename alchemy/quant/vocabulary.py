@@ -69,7 +69,7 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
         "description lengths?",
         "lengths? of (?:the |their )?descriptions?",
         "descriptions?",
-        "bod(?:y|ies)(?: texts?)?",
+        "bod(?:y|ies)(?: (?:texts?|lengths?))?",
     ),
     "chars": ("text lengths?", "lengths? of (?:the |their )?texts?", "lengths?", "characters?"),
     "title_chars": ("title lengths?", "lengths? of (?:the |their )?titles?", "titles?"),
@@ -159,12 +159,15 @@ PERIODS: Mapping[Period, str] = {
     "weekday": "weekdays?|days? of the week",
     "day": "days?|dates?",
 }
-_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    " sixteen seventeen eighteen nineteen twenty"
+).split()
 NUMBER = rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?|{'|'.join(_WORDS)}|a single|single)"
 FILLER = frozenset(
-    """a about across all altogether am among an and any anyone are as at backlog be been being between but by
+    """a about across all altogether am among an and any anyone are as at back backlog be been being between but by
     can carry compare could created currently did do does each entire ever every everything exist exists far
-    filed find for from gave give got had happen happened has have having here history hold how i if in is it its
+    filed find for from gave give go gone got had happen happened has have having here history hold how i if in is it its
     land landed like list made make many me much my now number of on our out over overall raised recorded
     repo repository say see seen show so still submitted such tell that the their them there these they this those
     to total tracker us use used very want was we were what when where whether which whole whose with

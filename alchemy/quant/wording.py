@@ -288,6 +288,11 @@ def _grouped(plan: Plan, result: Result) -> str:
 
 
 def _compared(plan: Plan, result: Result) -> str:
+    named = [
+        row if row.name or row.condition is None else replace(row, name=_condition(row.condition))
+        for row in result.groups
+    ]
+    result = replace(result, groups=tuple(named))
     first, *rest = result.groups
     listed = ", ".join(f"{row.name} {_row_value(plan, row)}" for row in result.groups)
     if result.tied == len(result.groups):

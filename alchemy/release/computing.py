@@ -25,7 +25,14 @@ from alchemy.quant.plan import Plan
 from alchemy.quant.questions import Reading, read_question
 from alchemy.quant.records import Records
 from alchemy.quant.vocabulary import Vocabulary
-from alchemy.quant.wording import answer_text, column_text, computable, figures, rows_text
+from alchemy.quant.wording import (
+    answer_text,
+    column_text,
+    computable,
+    figures,
+    number_text,
+    rows_text,
+)
 from alchemy.serving.ask import NO_ADAPTER
 from alchemy.types import Answer, Chunk, Citation, Filters, Passage, Principal, text_digest
 
@@ -134,7 +141,7 @@ class Computer:
         """The figures where a phrase counts as a whole word only, or inside words, too."""
         conditions = (*plan.where, *plan.part, *plan.alternatives)
         values = [f"“{v}”" for c in conditions if c.op == "mentions" for v in c.values]
-        if not values or (plan.group and not _only_listed(plan)):
+        if not values:
             return []
         notes: list[str] = []
         named = " and ".join(dict.fromkeys(values))
@@ -204,12 +211,12 @@ class Computer:
         return answer, [Passage(chunk, 1.0, 0.0, {"computed": 1.0}) for chunk in chunks]
 
 
-def _only_listed(plan: Plan) -> bool:
-    return plan.group == "document_id" and not plan.column
-
-
 def _figures(plan: Plan, result: Result) -> str:
-    return f"{result.matched:,}" if _only_listed(plan) else figures(plan, result)
+    if not plan.group:
+        return figures(plan, result)
+    if plan.group == "document_id" or not plan.limit:
+        return f"{result.matched:,}"
+    return ", ".join(f"{row.name} {number_text(row.value)}" for row in result.groups)
 
 
 def _cited(chunk: Chunk) -> Citation:
