@@ -22,14 +22,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from alchemy.types import Document, Removed, text_digest
+from alchemy.types import Document, text_digest
 
 PERMUTATIONS = 128
 SKETCH_BYTES = PERMUTATIONS // 2
@@ -54,6 +53,7 @@ _WORD = re.compile(
 )
 _MISS = 1e-6  # how often a pair at the threshold may be overlooked
 _CACHED_WORDS = 1 << 19
+_DECIDED = 1 << 18
 
 
 class Signature(NamedTuple):
@@ -198,31 +198,31 @@ def bucket_pairs(size: int, start: int = 1, stop: int = 0) -> tuple[np.ndarray, 
     return earlier, each
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A verified near-duplicate pair; each side is (created_at or "", id), the earlier first."""
+def near_duplicates(pairs: np.ndarray, similar: np.ndarray) -> list[tuple[int, int, float]]:
+    """Who goes, by rule 3: (record, what it is most similar to of those that stay, how similar).
 
-    first: tuple[str, str]
-    second: tuple[str, str]
-    similarity: float
+    Args:
+        pairs: int64[n, 2], verified; the earlier and the later record by their places in the order.
+        similar: float64[n]; their similarity.
 
-
-def near_duplicates(pairs: Iterable[Pair]) -> list[Removed]:
-    """Who goes, by rule 3; in record order."""
-    earlier: dict[tuple[str, str], list[tuple[float, tuple[str, str]]]] = {}
-    for pair in pairs:
-        if pair.second <= pair.first:
-            raise ValueError(f"pair not in record order: {pair}")
-        earlier.setdefault(pair.second, []).append((pair.similarity, pair.first))
-    removed: dict[tuple[str, str], Removed] = {}
-    for record in sorted(earlier):
-        staying = [
-            (-similarity, first) for similarity, first in earlier[record] if first not in removed
-        ]
-        if staying:
-            negative, survivor = min(staying)
-            removed[record] = Removed(record[1], NEAR, survivor[1], round(-negative, 4))
-    return list(removed.values())
+    Returns:
+        In record order.
+    """
+    if not (pairs[:, 0] < pairs[:, 1]).all():
+        raise ValueError("a pair is not in record order")
+    # of each record the most similar earlier one first, of equals the earliest
+    order = np.lexsort((pairs[:, 0], -similar, pairs[:, 1]))
+    gone = bytearray(int(pairs.max(initial=-1)) + 1)
+    removed: list[tuple[int, int, float]] = []
+    for start in range(0, len(order), _DECIDED):
+        rows = order[start : start + _DECIDED]
+        for (first, second), similarity in zip(
+            pairs[rows].tolist(), similar[rows].tolist(), strict=True
+        ):
+            if not gone[second] and not gone[first]:
+                gone[second] = 1
+                removed.append((second, first, similarity))
+    return removed
 
 
 @lru_cache(maxsize=_CACHED_WORDS)

@@ -55,13 +55,13 @@ def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare
     suspects = shared(partial(batches.identity_keys, job))["place"].to_numpy()
     records = _records(job, parts, np.setdiff1d(suspects, forgotten["place"].to_numpy()))
     gone = pl.concat([forgotten, _judged(records)])
-    removed = np.sort(gone["place"].to_numpy())
-    members = shared(partial(batches.band_keys, job, removed))
+    out = np.sort(gone["place"].to_numpy())
+    members = shared(partial(batches.band_keys, job, out))
     near = _records(job, parts, members["place"].to_numpy(), _SKETCHED).sort("created", "id")
     threshold = job.settings.cleaning.near_duplicate_jaccard
     pairs = near["place"].to_numpy()[_candidates(members, near, threshold)]
-    similar = _verified(near, compare(pairs)) if len(pairs) else []
-    return _duplicates(gone, similar, near, len(pairs))
+    removed = _verified(near, compare(pairs)) if len(pairs) else []
+    return _duplicates(gone, removed, near, len(pairs))
 
 
 def _records(
@@ -180,30 +180,32 @@ def _bucketed(members: pa.Table, in_order: np.ndarray) -> Iterator[tuple[np.ndar
                 yield ranks[first + earlier].ravel(), ranks[first + later].ravel()
 
 
-def _verified(near: pl.DataFrame, similar: pa.Table) -> list[dedup.Pair]:
-    """The pairs, of schema SIMILAR, with their records' times and ids."""
-    by_place = near.select("place", "created", "id").sort("place")
+def _verified(near: pl.DataFrame, similar: pa.Table) -> list[Removed]:
+    """The near duplicates among `near`, in record order, by pairs of schema SIMILAR."""
+    places = near["place"].to_numpy()
+    by_place = np.argsort(places)
     first, second = (
-        by_place[by_place["place"].search_sorted(similar[side].to_numpy())].rows()
+        by_place[np.searchsorted(places, similar[side].to_numpy(), sorter=by_place)]
         for side in ("first", "second")
     )
+    found = dedup.near_duplicates(
+        np.stack([first, second], axis=1), similar["similarity"].to_numpy()
+    )
+    ids = near["id"]
     return [
-        dedup.Pair(earlier[1:], later[1:], similarity)
-        for earlier, later, similarity in zip(
-            first, second, similar["similarity"].to_pylist(), strict=True
-        )
+        Removed(ids[record], dedup.NEAR, ids[survivor], round(similarity, 4))
+        for record, survivor, similarity in found
     ]
 
 
 def _duplicates(
-    gone: pl.DataFrame, pairs: Sequence[dedup.Pair], records: pl.DataFrame, candidates: int
+    gone: pl.DataFrame, near: Sequence[Removed], records: pl.DataFrame, candidates: int
 ) -> Duplicates:
-    """Everything that is removed; `records` are those that the pairs are of."""
+    """Everything that is removed; `records` are those that the near duplicates are of."""
     removed = [
         Removed(identity, reason, survivor, 1.0 if reason == dedup.EXACT else None)
         for identity, reason, survivor in gone.select("id", "reason", "survivor").iter_rows()
     ]
-    near = dedup.near_duplicates(pairs)
     also = records.filter(pl.col("id").is_in([record.id for record in near]))
     filtered = gone.filter(pl.col("reason").str.starts_with(dedup.FILTERED))
     forgotten = gone.filter(pl.col("reason") == dedup.FORGOTTEN)

@@ -165,18 +165,26 @@ def test_empty_text_has_no_signature() -> None:
     assert len(dedup.sign(empty, 0.85).bands) == len(dedup.shingles_of(empty)) == 0
 
 
-def pair(first: str, second: str, similarity: float) -> dedup.Pair:
-    return dedup.Pair(("", first), ("", second), similarity)
+def removed_of(*edges: tuple[int, int, float]) -> list[tuple[int, int, float]]:
+    pairs = np.array([edge[:2] for edge in edges], np.int64).reshape(-1, 2)
+    return dedup.near_duplicates(pairs, np.array([edge[2] for edge in edges], np.float64))
 
 
 def test_the_first_record_survives_and_a_chain_keeps_its_far_end() -> None:
-    removed = dedup.near_duplicates([pair("b", "c", 0.9), pair("a", "b", 0.88)])
-    assert [(r.id, r.survivor, r.similarity) for r in removed] == [("b", "a", 0.88)]
+    assert removed_of((1, 2, 0.9), (0, 1, 0.88)) == [(1, 0, 0.88)]
 
 
 def test_the_most_similar_survivor_is_named() -> None:
-    removed = dedup.near_duplicates([pair("a", "c", 0.86), pair("b", "c", 0.97)])
-    assert [(r.id, r.survivor) for r in removed] == [("c", "b")]
+    assert removed_of((0, 2, 0.86), (1, 2, 0.97)) == [(2, 1, 0.97)]
+
+
+def test_of_equally_similar_survivors_the_earliest_is_named() -> None:
+    assert removed_of((1, 2, 0.9), (0, 2, 0.9)) == [(2, 0, 0.9)]
+
+
+def test_a_pair_out_of_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="record order"):
+        removed_of((2, 1, 0.9))
 
 
 @patient
@@ -190,15 +198,14 @@ def test_the_most_similar_survivor_is_named() -> None:
     st.randoms(),
 )
 def test_every_removed_record_is_similar_to_a_record_that_stays(edges, shuffler) -> None:
-    pairs = [pair(f"{a:02d}", f"{b:02d}", s) for a, b, s in edges]
-    removed = dedup.near_duplicates(pairs)
-    gone = {record.id for record in removed}
-    known = {(p.first[1], p.second[1]) for p in pairs}
-    assert all((r.survivor, r.id) in known and r.survivor not in gone for r in removed)
-    stays = {f"{n:02d}" for n in range(13)} - gone
+    removed = removed_of(*edges)
+    gone = {record for record, _, _ in removed}
+    known = {edge[:2] for edge in edges}
+    assert all((survivor, r) in known and survivor not in gone for r, survivor, _ in removed)
+    stays = set(range(13)) - gone
     assert not any(a in stays and b in stays for a, b in known)
-    shuffler.shuffle(pairs)
-    assert dedup.near_duplicates(pairs) == removed
+    shuffler.shuffle(edges)
+    assert removed_of(*edges) == removed
 
 
 def test_boilerplate_costs_linear_time_and_keeps_the_first() -> None:
