@@ -33,7 +33,7 @@ from alchemy.types import NO_LIMITS, Answer, Principal
 
 _WHO = Principal("eval", "default", ("everyone",))
 _NOTE = re.compile(
-    r"left out|could not be read|as whole words only|not counted|inside longer words|is read as|compares the"
+    r"left out|could not be read|as whole words only|not counted|inside longer words|is read as|compares the|of the cleaned text"
 )
 
 

@@ -33,13 +33,17 @@ def with_quarters(text: str) -> str:
 
 def date_list(text: str) -> tuple[str, list[tuple[date, date]]] | None:
     """`in 2013, 2014 and 2015`: the words, and first day and first after the last of each."""
+    item = rf"(?:{_POINT}|{_MONTH})"
     match = re.search(
-        rf"\b(?:in|for|of|during|from) (?P<list>{_POINT}(?: , (?:and )?{_POINT})* (?:and|or) {_POINT})(?![\w-])",
+        rf"\b(?:in|for|of|during|from) (?P<list>{item}(?: , {item})*(?: ,)? (?:and|or) {_POINT})(?![\w-])",
         text,
     )
     if match is None:
         return None
-    points = re.split(r" , (?:and )?| (?:and|or) ", match["list"])
+    points = re.split(r"(?: ,)? (?:and|or) | , ", match["list"])
+    # `June, July and August 2014`
+    year = points[-1].split()[-1]
+    points = [p if any(c.isdigit() for c in p) else f"{p} {year}" for p in points]
     try:
         return match[0], sorted(_point(point) for point in points)
     except ValueError:  # no such day: its words stay, and are named as not understood

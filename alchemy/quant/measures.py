@@ -76,7 +76,7 @@ class MeasureReader(LimitReader):
         match = self.find(
             r"(?:which|what) (?:jira )?(?:issues?|tickets?|keys?) (?:is|are|was|were)"
             r" (?:referenced|mentioned|named|cited|referred to)(?: by| in)?(?: the)?"
-            rf" (?:(?P<high>most)|(?P<low>fewest|least))(?= {self.vocabulary.kind})"
+            rf" (?:(?P<high>most|(?:largest|highest|greatest) number of)|(?P<low>fewest|least))(?= {self.vocabulary.kind})"
         )
         if match is None:
             return False
@@ -216,9 +216,8 @@ class MeasureReader(LimitReader):
             return self._measured("sum", match["column"])
         if match := self.take(rf"(?P<agg>{_AGGREGATE}){of} {number}"):
             return self._measured(self._measure(match["agg"]), match["column"])
-        average = r"(?P<avg>.*\b(?:on average|the average|the typical)\b)?"
-        if match := self.take(rf"how (?:many|much) {number}{asked}{average}"):
-            mean = match["avg"] or self.take("on average|the typical")
+        if match := self.take(rf"how (?:many|much) {number}{asked}"):
+            mean = self.take("on average|the average|the typical")
             return self._measured("mean" if mean else "sum", match["column"])
         if match := self.take(rf"how many {label}{asked}"):
             return self._distinct(self.vocabulary.label_named(match["label"]))

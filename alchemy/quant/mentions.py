@@ -28,6 +28,7 @@ _MOST_WORDS = 5
 _NEVER = frozenset(
     "how what which who many number average mention mentions mentioning more most fewer issues commits not".split()
 )
+_PREPOSITIONS = frozenset("across all among at by in on over per throughout within".split())
 _MARKS = {
     "question mark": "?",
     "exclamation mark": "!",
@@ -177,6 +178,7 @@ def _no_phrase(value: str | float) -> bool:
         or len(spoken) > _MOST_WORDS
         or not _NEVER.isdisjoint(spoken)
         or any(word in ",()" for word in spoken)
+        or spoken[0] in _PREPOSITIONS
     )
 
 

@@ -101,7 +101,7 @@ class _Reader(MeasureReader):
         whole = whole or (self._whole_of_share() if share else None)
         self.compare = bool(_COMPARED.search(self.rest))
         self.complement = self.take(_COMPLEMENT) is not None
-        referenced = self.most_referenced()
+        referenced = self.most_referenced() or self._first_and_last()
         self.texts()
         self.dates()
         for rule in (
@@ -222,6 +222,20 @@ class _Reader(MeasureReader):
             return None
         return Reading(None, True, self.unknown(), (lacking,))
 
+    def _first_and_last(self) -> bool:
+        """`when were the first and the last commit made`."""
+        kind = rf"(?P<kind>{self.vocabulary.kind})(?: dates?)?"
+        match = self.find(
+            rf"(?:when (?:was|is|were|are) )?(?:the )?(?:{FIRST}) and (?:the )?(?:{LAST}) {kind}"
+        )
+        if match is None or "created_at" not in self.vocabulary.records.dated:
+            return False
+        self.cut(match)
+        self.set_kind(match["kind"])
+        self.plan = Plan(column="created_at", group="document_id", order="lowest", limit=1)
+        self.ends = True
+        return True
+
     def _counting(self, *, share: bool) -> bool:
         if share:
             self.plan = Plan("share")
@@ -229,13 +243,6 @@ class _Reader(MeasureReader):
         counted = self.take(_COUNT)
         dated = None
         if self.kind and not counted:
-            both = self.take(
-                rf"(?:when (?:was|is|were|are) )?(?:the )?(?:{FIRST}) and (?:the )?(?:{LAST})"
-            )
-            if both is not None:
-                self.plan = Plan(column="created_at", group="document_id", order="lowest", limit=1)
-                self.ends = True
-                return "created_at" in self.vocabulary.records.dated
             dated = self.take(
                 rf"(?:when (?:was|is) )?(?:the )?(?:(?P<first>{FIRST})|(?P<last>{LAST}))"
             )

@@ -17,7 +17,10 @@ _SPELLING: tuple[tuple[str, str], ...] = (
     (r"\bzero (?=commits?|check-?ins?|pull requests?|prs?|issues?|tickets?)", "no "),
 )
 _LINKS: tuple[tuple[str, str], ...] = (
-    (rf"\b({_LINKED}) that (?:name|mention|reference|cite)s? (?:it|them)\b", r"linked \1"),
+    (
+        rf"\b({_LINKED}) (?:that (?:name|mention|reference|cite)s?|naming|referencing|citing) (?:it|them)\b",
+        r"linked \1",
+    ),
     (rf"\bno ({_LINKED}) linked\b", r"no linked \1"),
     (
         rf"\b(?:is |are |was |were )?(?:named|referenced|mentioned|cited) (?:by|in) ({_NUMBER} or more|exactly \w+) ({_LINKED})",
@@ -31,6 +34,36 @@ _LINKS: tuple[tuple[str, str], ...] = (
 """An issue's commits are what names it."""
 _QUESTIONS: tuple[tuple[str, str], ...] = (
     (
+        r"\bwhat (?:do|does|did) (?:all )?(?:the )?([a-z ]+?) add up to" + _END,
+        r"what is the total \1",
+    ),
+    (r"\b(commit|issue|ticket) counts?\b", r"number of \1s"),
+    (
+        r"\b(?:for|in) ((?:19|20)\d\d(?: , (?:19|20)\d\d)* ,? ?(?:and|or) (?:19|20)\d\d) (?:separately|respectively|each)\b",
+        r"by year in \1",
+    ),
+    (
+        r"\b(?:in |from |dated |made in )*((?:19|20)\d\d) (?:or|and) (?:later|after|newer|onwards?)\b",
+        r"since \1",
+    ),
+    (
+        r"\b(?:in |from |dated |made in )*((?:19|20)\d\d) (?:or|and) (?:earlier|before|older)\b",
+        r"until \1",
+    ),
+    (r"\bdated (?=in |since |until |before |after |\d)", "made "),
+    (
+        r"^(?:among|of|out of) (?:the |all )*(\w+)( .*?)? , which (?:one |ones )?(ha(?:s|ve|d) .*)$",
+        r"which \1 \3 \2",
+    ),
+    (r"(?: ,)? and by how (?:many|much)" + _END, ""),
+    (
+        r"(?: ,)? and how many (?:\w+ )?(?:has|have) the (?:most common|most frequent|first|top|latter)(?: one)?"
+        + _END,
+        "",
+    ),
+    (r"\bdescription texts?\b", "description"),
+    (rf"\b(?:shows?|comes?|turns?) up (?=(?:across|in)(?: all| our| the)* {_LINKED})", "exist "),
+    (
         r"^compare (?:the )?(.+?) (?:with|to|and|against) (?:those|the ones)(?: (?:that|which))? (?:don't|do not|have none)"
         + _END,
         r"\1 than-not",
@@ -41,7 +74,7 @@ _QUESTIONS: tuple[tuple[str, str], ...] = (
     ),
     (r"\bin each(?: group)?" + _END, ""),
     (
-        r"\bhow many characters (?:long )?is the (longest|shortest) (commit|issue|ticket|page)(?:'s)? (title|description|body)",
+        r"\bhow (?:many characters |long )+is the (longest|shortest) (commit|issue|ticket|page)(?:'s)? (title|description|body)",
         r"what is the \1 \3 length of all \2s",
     ),
     (
@@ -85,7 +118,7 @@ REWRITES: tuple[tuple[str, str], ...] = (
     (r"\bover all (?:the |of the )?(?:years?|time)\b|\bof all time\b", ""),
     (r"\bvery (first|last|latest|earliest|newest|oldest)\b", r"\1"),
     (
-        r"\b(?:the |on which |what )?dates? (?:of|was|is|did) (?=the (?:first|last|latest|earliest|newest|oldest)\b)",
+        r"\b(?:the |on which |what )?dates? (?:of|was|is|did) (?=the (?:first|last|latest|earliest|newest|oldest|most recent)\b)",
         "when was ",
     ),
     (r"\bjira issue keys?\b|\bissue keys\b", "issue key"),

@@ -28,6 +28,7 @@ _COLUMNS = {
     "closed_at": "closing date",
     "jira_keys": "Jira key",
 }
+_LENGTHS = ("chars", "title_chars", "description_chars")
 _DATED = {"created_at": "created", "updated_at": "last changed", "closed_at": "closed"}
 _OPS = {"=": "", ">": "more than ", ">=": "at least ", "<": "fewer than ", "<=": "at most "}
 
@@ -53,6 +54,7 @@ def answer_text(plan: Plan, result: Result, numbers: Mapping[str, int] | None = 
         text = _single(plan, result)
     notes = [
         _rest(plan, result),
+        "Lengths are of the cleaned text." if plan.column in _LENGTHS else "",
         *(
             f"{number_text(rows)} of {number_text(result.base)} have no {column_text(name)} and are "
             "not counted."
