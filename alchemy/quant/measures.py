@@ -74,7 +74,7 @@ class MeasureReader(LimitReader):
         if "jira_keys" not in self.vocabulary.labels:
             return False
         match = self.find(
-            r"(?:which|what) (?:jira )?(?:issues?|tickets?|keys?) (?:is|are|was|were)"
+            r"(?:which|what) (?:jira )?(?:issue keys?|issues?|tickets?|keys?) (?:is|are|was|were)"
             r" (?:referenced|mentioned|named|cited|referred to)(?: by| in)?(?: the)?"
             rf" (?:(?P<high>most|(?:largest|highest|greatest) number of)|(?P<low>fewest|least))(?= {self.vocabulary.kind})"
         )
@@ -98,7 +98,7 @@ class MeasureReader(LimitReader):
             r"(?:is|was|were|are|has been|have been|stayed|took|take|takes) (?:open )?(?:the )?"
         )
         forms = (
-            rf"{start}{count}{kind} {has}(?: the)? ?{ranked} (?:number of |amount of |total )?{number}",
+            rf"{start}{count}{kind}(?: \|)* {has}(?: the)? ?{ranked} (?:number of |amount of |total )?{number}",
             rf"{start}(?P<top>top) {count}{kind} (?:by|in|ranked by|with the most|with the highest)(?: the)?(?: number of)? {number}",
             rf"{start}{count}{ranked} {count2}{kind}(?: (?:by|in terms of|in) {number})?",
             rf"{start}{count}{dated} {count2}{kind}",

@@ -14,19 +14,17 @@ _VERB = (
     r"|includes? the (?:word|term|phrase)|including the (?:word|term|phrase)|says?|about|regarding|concerning"
     r"|related to|relating to|deals? with|dealing with|the (?:word|term|phrase))"
 )
-_PLACE = (
-    r"in (?:the|their|its) (?:titles?|summar(?:y|ies)|names?|headings?|texts?|descriptions?|body)"
-)
+_PLACE = r"in (?:the|their|its) (?:titles?|summar(?:y|ies)|names?|headings?|texts?|descriptions?|body|messages?)"
 _END = (
     r"(?=$|\||[;:]|(?: ,)? (?:and )?(?:how|what|which|count)\b| (?:yet|though|still|also)\b| (?:and|but|or|that|which|who|,)? ?(?:have|has|had|having|with|without|were|was|are|is|do|does"
-    r"|carry|carries|need|take|cost|get|got|created|opened|made|written|updated|merged|closed|resolved|since|before|after|until|during|between|per|by"
+    r"|carry|carries|carried|hold|holds|need|take|cost|get|got|created|opened|made|written|updated|merged|closed|resolved|since|before|after|until|during|between|per|by"
     r"|for each|in each|grouped|on average|than \d|more than \d|at least|at most|as a)\b"
     r"| in (?:(?:the|their|its) (?:titles?|summar|names?|heading|texts?|descriptions?|body|last|past)|(?:19|20)\d\d|q[1-4]\b|total|"
     r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b))"
 )
 _MOST_WORDS = 5
 _NEVER = frozenset(
-    "how what which who many number average mention mentions mentioning more most fewer issues commits not".split()
+    "how what which who many number average mention mentions mentioning more most fewer issues commits not word words term terms both".split()
 )
 _PREPOSITIONS = frozenset("across all among at by in on over per throughout within".split())
 _MARKS = {

@@ -16,7 +16,8 @@ _ASIDE = re.compile(
     rf"|(?:please )?(?:give|show|list|tell|name)(?: me)?(?: the| both| all| their| two)* {_FIGURES}"
     rf"|i'd (?:like|love) (?:the |both |all )*{_FIGURES}|what (?:day|date|year|month) (?:was|is) (?:that|it)"
     r"|i was (?:just )?wondering|(?:just )?curious|out of curiosity|counting each (?:\w+ )?once"
-    r"|(?:that )?(?:mention|mentions|mentioning) (?:it|them)|in percent|the (?:exact )?words?|one or both(?: of them)?|either(?: one| of them)?|just an? title|please"
+    r"|(?:that )?(?:mention|mentions|mentioning) (?:it|them|(?:both|either|all)(?: of (?:the |them)?)?(?:words|terms)?)"
+    r"|title or (?:body|text|description)|in percent|the (?:exact )?words?|one or both(?: of them)?|either(?: one| of them)?|just an? title|please"
 )
 
 

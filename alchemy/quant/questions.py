@@ -29,7 +29,7 @@ _SHARE = r"(?:what |which )?(?:percent(?:age)?|share|proportion|fraction|ratio) 
 _SHARE_OF = r"(?:what|which) (?:percent(?:age)?|share|proportion|fraction)(?: of (?:them|those|these))?(?= )"
 _VERB = re.compile(
     r"(?<!that )(?<!which )(?<!who )\b(?:are|is|were|was|have|has|had|mentions?|contains?|lacks?|do not"
-    r"|does not|don't|doesn't|references?|refers?|starts?|begins?|get|got)\b"
+    r"|does not|don't|doesn't|references?|refers?|names?|cites?|starts?|begins?|get|got)\b"
 )
 _RANKED = re.compile(
     rf"\b(?:{HIGHEST}|{LOWEST}|how many|number of|average|mean|median|total|per|busiest|quietest)\b"

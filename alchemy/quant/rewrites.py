@@ -11,24 +11,33 @@ _LINKED = r"(?:commits?|check-?ins?|pull requests?|merge requests?|prs?|mrs?)"
 _ISSUES = r"(?:issues?|tickets?|jiras?)"
 _SPELLING: tuple[tuple[str, str], ...] = (
     (r"\b(do|does|did|is|are|was|were|has|have|had)nt\b", r"\1n't"),
+    (r"\b(do|does|did|is|are|was|were|has|have|had)n't\b", r"\1 not"),
     (rf"\b({_MONTHS}) '(\d\d)\b", r"\1 20\2"),
+    (r"\b((?:19|20)\d\d)'s (commits?|check-?ins?|pull requests?|prs?)\b", r"\2 in \1"),
+    (r", in percent ,", ""),
+    (r"\bright (?=in the)", ""),
     (r"(?<!\S)(?:i\.e\.?|e\.g\.?|i mean)(?!\S)", ","),
     (r", in (?:characters|chars|letters) ,", ""),
     (r"\bzero (?=commits?|check-?ins?|pull requests?|prs?|issues?|tickets?)", "no "),
 )
 _LINKS: tuple[tuple[str, str], ...] = (
     (
+        rf"\b(?:have |has )?never (?:got|had|have|has|get) (?:an?|a single) ({_LINKED})(?: (?:linked|attached))?(?: to (?:it|them))?",
+        r"with no linked \1",
+    ),
+    (
         rf"\b({_LINKED}) (?:that (?:name|mention|reference|cite)s?|naming|referencing|citing) (?:it|them)\b",
         r"linked \1",
     ),
-    (rf"\bno ({_LINKED}) linked\b", r"no linked \1"),
+    (rf"\b(no|an?|any|some) ({_LINKED}) (?:linked|against (?:it|them))\b", r"\1 linked \2"),
+    (rf"\bnever (?:show|come|turn)s? up in (?:an?|any) ({_LINKED})\b", r"with no linked \1"),
+    (
+        rf"\b(reference|name|mention|cite)(s?) ({_NUMBER} or more|at least \w+|more than \w+|exactly \w+) (?:issues|tickets)\b",
+        r"\1\2 \3 issue keys",
+    ),
     (
         rf"\b(?:is |are |was |were )?(?:named|referenced|mentioned|cited) (?:by|in) ({_NUMBER} or more|exactly \w+) ({_LINKED})",
         r"with \1 linked \2",
-    ),
-    (
-        rf"\b(?:have |has )?never (?:got|had|have|has|get) a single ({_LINKED})",
-        r"with no linked \1",
     ),
 )
 """An issue's commits are what names it."""
@@ -62,7 +71,10 @@ _QUESTIONS: tuple[tuple[str, str], ...] = (
         "",
     ),
     (r"\bdescription texts?\b", "description"),
-    (rf"\b(?:shows?|comes?|turns?) up (?=(?:across|in)(?: all| our| the)* {_LINKED})", "exist "),
+    (
+        rf"\b(?:(?:shows?|comes?|turns?) up|appears?|occurs?) (?=(?:across|in)(?: all| our| the)* {_LINKED})",
+        "exist ",
+    ),
     (
         r"^compare (?:the )?(.+?) (?:with|to|and|against) (?:those|the ones)(?: (?:that|which))? (?:don't|do not|have none)"
         + _END,
@@ -123,10 +135,6 @@ REWRITES: tuple[tuple[str, str], ...] = (
     ),
     (r"\bjira issue keys?\b|\bissue keys\b", "issue key"),
     # an issue's commits are what names it
-    (
-        rf"\b(?:have |has )?never (?:got|had|have|has|get) an? ({_LINKED})(?: (?:linked|attached))?(?: to (?:it|them))?",
-        r"with no linked \1",
-    ),
     (
         rf"\b({_LINKED}) (?:linked|attached|tied|referring|pointing) to (?:it|them|the {_ISSUES})\b",
         r"linked \1",

@@ -166,10 +166,10 @@ _WORDS = (
 NUMBER = rf"(?:\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?|{'|'.join(_WORDS)}|a single|single)"
 FILLER = frozenset(
     """a about across all also altogether am among an and any anybody anyone are as at back backlog be been being between but by
-    can carry compare could created currently did do does each entire ever every everything exist exists far
+    came can carry carries come compare could created currently did do does each entire ever every everything exist exists far
     filed find for from gave get gets give go gone got had happen happened has have having here history hold how i if in is it its
     land landed like list looking made make many me much my now number of on our out over overall raised recorded
-    repo repository say see seen show so still submitted such tell that the their them there these they this those
+    repo repository say see seen show sitting so still submitted such tell that the their them there these they this those
     to total tracker us use used very want was we were what when where whether which whole whose with
     would written yet you your know opened value values company data dataset database git index jira project
     system table time wiki

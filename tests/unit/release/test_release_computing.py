@@ -104,7 +104,7 @@ def test_aggregate_questions_about_spring_xd_agree_with_sql(
 def test_questions_as_people_type_them_are_right_warned_or_not_answered(
     spring_xd: Counter,
 ) -> None:
-    """291 questions of four people who knew the tables but not the rules: none is answered wrongly."""
+    """371 questions of five people who knew the tables but not the rules."""
     asked = [json.loads(line) for line in _ASKED.read_text(encoding="utf-8").splitlines()]
     right = 0
     for case in asked:
@@ -113,9 +113,10 @@ def test_questions_as_people_type_them_are_right_warned_or_not_answered(
             continue
         assert case["answer"] is not None, f"{case['question']!r} cannot be answered"
         holds = all(_holds(made[0].text, v) for v in case["answer"])
-        assert holds or "Lengths are of the cleaned text" in made[0].text, (case, made[0].text)
+        warned = re.search("of the cleaned text|as whole words only", made[0].text)
+        assert holds or warned, (case, made[0].text)
         right += holds
-    assert right >= 191
+    assert right >= 237
 
 
 def _holds(text: str, value: float | str) -> bool:
