@@ -15,11 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from alchemy.cleaning.parts import Job, read_table
+from alchemy.cleaning.plan import Part
 from alchemy.cleaning.reading import PLACE_BITS, short_digest
 
 Batches: TypeAlias = Iterator[pa.RecordBatch]
-Part: TypeAlias = tuple[int, str]
-"""Position of the unit among all units, lake key of one of its parts."""
 
 KEY = pa.schema([("key", pa.int64()), ("place", pa.int64())])
 DOCUMENT_ROWS = 256

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from alchemy.cleaning import batches, dedup
+from alchemy.cleaning.batches import Batches
 from alchemy.cleaning.metrics import document_metrics
 from alchemy.cleaning.parts import Job
-from alchemy.cleaning.plan import Duplicates, Reading
+from alchemy.cleaning.plan import Duplicates, Engine, Part, Reading
 from alchemy.cleaning.reading import PLACE_BITS
 from alchemy.types import Document
 
 COPIES = "copies.jsonl"
 
 
-def copies(job: Job, reading: Reading, duplicates: Duplicates) -> list[Document]:
+_COPY = pa.schema(
+    [
+        ("id", pa.string()),
+        ("version", pa.string()),
+        ("place", pa.int64()),
+        ("document", pa.string()),
+    ]
+)
+
+
+def copies(
+    job: Job, engine: Engine, reading: Reading, duplicates: Duplicates
+) -> Iterator[Document]:
     """Each record that says what another one says, in its newest version, by id.
 
     The text is empty, since search has the other one's, which `extra.same_as` names; the numbers
@@ -34,17 +48,16 @@ def copies(job: Job, reading: Reading, duplicates: Duplicates) -> list[Document]
         and record.survivor != record.id
     }
     if not others:
-        return []
-    newest: dict[str, tuple[tuple[str, int], Document]] = {}
-    for place, document in _left_out(job, reading, duplicates.places, sorted(others)):
-        version = ((document.updated_at or "").removesuffix("Z"), place)
-        known = newest.get(document.id)
-        if known is None or version > known[0]:
-            numbers = {**document_metrics(document, 0), "chunks": None}
-            extra = {**document.extra, "same_as": _survivor(others, document.id)}
-            light = replace(document, text="", metrics=numbers, extra=extra)
-            newest[document.id] = (version, light)
-    return [newest[identity][1] for identity in sorted(newest)]
+        return
+    units = set((duplicates.places >> PLACE_BITS).tolist())
+    parts = [part for part in reading.parts() if part[0] in units]
+    step = partial(_left_out, job, duplicates.places, frozenset(others))
+    found = pl.from_arrow(engine.gather(parts, step, _COPY))
+    assert isinstance(found, pl.DataFrame)
+    newest = found.sort("id", "version", "place").unique("id", keep="last", maintain_order=True)
+    for identity, line in newest.select("id", "document").iter_rows():
+        light = Document.from_dict(json.loads(line))
+        yield replace(light, extra={**light.extra, "same_as": _survivor(others, identity)})
 
 
 def _survivor(others: Mapping[str, str], identity: str) -> str:
@@ -54,14 +67,19 @@ def _survivor(others: Mapping[str, str], identity: str) -> str:
     return identity
 
 
-def _left_out(
-    job: Job, reading: Reading, places: np.ndarray, ids: list[str]
-) -> Iterator[tuple[int, Document]]:
-    units = set((places >> PLACE_BITS).tolist())
-    wanted = pa.array(ids, pa.string())
-    those = (part for part in reading.parts() if part[0] in units)
-    for table in batches.tables(job, "read", ["id", "document"], those):
+def _left_out(job: Job, places: np.ndarray, ids: Collection[str], parts: Iterable[Part]) -> Batches:
+    """Parts → _COPY: the removed records with one of these ids."""
+    for table in batches.tables(job, "read", ["id", "document"], parts):
         removed = table.filter(pa.array(batches.among(table["place"].to_numpy(), places)))
-        mine = removed.filter(pc.is_in(removed["id"], wanted))  # pyright: ignore[reportAttributeAccessIssue]
-        for row in mine.to_pylist():
-            yield row["place"], Document.from_dict(json.loads(row["document"]))
+        rows: list[tuple[str, str, int, str]] = []
+        for row in removed.to_pylist():
+            if row["id"] in ids:
+                document = Document.from_dict(json.loads(row["document"]))
+                numbers = {**document_metrics(document, 0), "chunks": None}
+                light = replace(document, text="", metrics=numbers)
+                version = (document.updated_at or "").removesuffix("Z")
+                rows.append((document.id, version, row["place"], light.to_json()))
+        columns = zip(*rows, strict=True) if rows else ([], [], [], [])
+        yield pa.RecordBatch.from_arrays(
+            [pa.array(c, f.type) for c, f in zip(columns, _COPY, strict=True)], schema=_COPY
+        )

@@ -21,6 +21,7 @@ from alchemy.cleaning.plan import (
     Boilerplate,
     Duplicates,
     Finished,
+    PartStep,
     Reading,
     ReadUnit,
     UnitDone,
@@ -65,6 +66,10 @@ class LocalEngine:
             return _table(pairing.similar(self._job, iter(sides.to_batches())), pairing.SIMILAR)
 
         return find_duplicates(self._job, reading, shared, compare)
+
+    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
+        """See `plan.Engine`."""
+        return _table(step(parts), schema)
 
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """See `plan.Engine`."""

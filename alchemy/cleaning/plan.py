@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from alchemy.config import Settings
 from alchemy.protocols import Lake, RawObject
@@ -24,6 +25,11 @@ Boilerplate: TypeAlias = Mapping[str, frozenset[int]]
 """Source → digests of the lines that are left out of its documents."""
 ReadUnit: TypeAlias = Callable[[Lake, Any, Settings], Iterator[Document | Quarantined]]
 """Documents and quarantined records of a unit; importable by module and name."""
+
+
+Part: TypeAlias = tuple[int, str]
+"""Position of the unit among all units, lake key of one of its parts."""
+PartStep: TypeAlias = Callable[[Iterable[Part]], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,10 @@ class Engine(Protocol):
 
     def duplicates(self, reading: Reading) -> Duplicates:
         """Step 2."""
+        ...
+
+    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
+        """What a step makes of these parts of step 1, in any order."""
         ...
 
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:

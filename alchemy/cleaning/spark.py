@@ -41,6 +41,7 @@ from alchemy.cleaning.plan import (
     Boilerplate,
     Duplicates,
     Finished,
+    PartStep,
     Reading,
     ReadUnit,
     UnitDone,
@@ -127,6 +128,12 @@ class SparkEngine:
                 return self._collected(in_order, similar, pairing.SIMILAR)
 
         return find_duplicates(self.job, reading, shared, compare)
+
+    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
+        """See `plan.Engine`."""
+        frame = self._over(parts, step, schema, len(parts))
+        with _typed_errors():
+            return pa.Table.from_pandas(frame.toPandas(), schema, preserve_index=False)
 
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         """See `plan.Engine`."""

@@ -113,6 +113,9 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             )
             left_out, report = boilerplate_of(lake, reading, duplicates.places, settings.cleaning)
             finished = engine.finish(reading, duplicates.places, left_out)
+            write_jsonl(
+                context.out(COPIES), copies(Job(parts, settings), engine, reading, duplicates)
+            )
         counts = account(reading, duplicates, finished)
         context.progress(
             "wash.chunk",
@@ -124,7 +127,6 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
         )
         files = assemble(context, parts, reading, duplicates, finished)
         files |= {name: context.out(name) for name in (RECORDS, LEDGER, BOILERPLATE, COPIES)}
-        write_jsonl(files[COPIES], copies(Job(parts, settings, frozenset()), reading, duplicates))
         write_jsonl(files[BOILERPLATE], report)
         ledger.write_records(records, duplicates.places.tolist(), files[RECORDS])
         digests = boilerplate_digests(left_out)

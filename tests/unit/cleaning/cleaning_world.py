@@ -25,6 +25,7 @@ from alchemy.cleaning.plan import (
     Duplicates,
     Engine,
     Finished,
+    PartStep,
     RawData,
     Reading,
     ReadUnit,
@@ -134,6 +135,9 @@ class DividedEngine:
             return pa.Table.from_pylist(rows, pairing.SIMILAR)
 
         return find_duplicates(self.job, reading, shared, compare)
+
+    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
+        return pa.Table.from_pylist(self.over(parts, step), schema)
 
     def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
         everything = finishing.Ranges([], [7])
