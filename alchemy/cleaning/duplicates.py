@@ -34,7 +34,14 @@ _compute: Any = pc
 """The same module, untyped: its functions are made when it is imported."""
 _RECORD = ("id", "source", "created", "updated", "exact", "filter")
 _FRAME = pl.Schema({"place": pl.Int64, **dict.fromkeys(_RECORD, pl.String)})
-_SKETCHED = pl.Schema({**_FRAME, "sketch": pl.Binary})
+_SKETCHED = pl.Schema(
+    {
+        "place": pl.Int64,
+        **dict.fromkeys(("id", "source", "created"), pl.String),
+        "sketch": pl.Binary,
+    }
+)
+"""No more than near duplicates are decided by: it is held for half the records of a corpus."""
 _GONE = pl.Schema(
     {"place": pl.Int64, **dict.fromkeys(("id", "source", "reason", "survivor"), pl.String)}
 )
@@ -50,7 +57,7 @@ def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare
     """Apply the rules of `dedup` to everything that was read."""
     parts = reading.parts()
     if not parts:
-        return _duplicates(pl.DataFrame(schema=_GONE), [], pl.DataFrame(schema=_FRAME), 0)
+        return _duplicates(pl.DataFrame(schema=_GONE), [], pl.DataFrame(schema=_SKETCHED), 0)
     forgotten = _forgotten(job, parts)
     suspects = shared(partial(batches.identity_keys, job))["place"].to_numpy()
     records = _records(job, parts, np.setdiff1d(suspects, forgotten["place"].to_numpy()))
