@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -25,8 +25,9 @@ class Statistics:
 
     Attributes:
         count: values that are not null; `overflowed` were beyond float64 and count as null.
-        common_share: share of the most frequent value among the values.
-        digest: equal for two features exactly when their values and nulls are equal.
+        common_share: share of the most frequent value; below one half it may be the sample's.
+        digest: of values and nulls, row by row; equal for two that are equal, and by chance once
+            in 2^64.
         score: usefulness, from `parts`.
         parts: `coverage` (values per row of the sources that have the feature), `spread` (entropy
             over decile bins, 1 = evenly spread) and `stability` (1 − KS distance between the older
@@ -38,7 +39,7 @@ class Statistics:
     common_share: float
     mean: float
     std: float
-    digest: bytes
+    digest: int
     score: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
 
@@ -97,6 +98,22 @@ class Rows:
     codes: np.ndarray
     sample: np.ndarray
 
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """An odd number for each row: uint64[n]."""
+        return np.random.default_rng(0).integers(0, 1 << 63, len(self.codes), np.uint64) * 2 + 1
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.bincount(self.codes)
+
+    def in_sources_of(self, present: np.ndarray, count: int) -> int:
+        """How many rows the sources have that have any of the `count` present ones."""
+        if count == len(present):
+            return count
+        having = np.bincount(self.codes[present], minlength=len(self._sizes)) > 0
+        return int(self._sizes[having].sum())
+
     @classmethod
     def of(cls, frame: pl.LazyFrame) -> Self:
         """Of the columns document_id, source and created_at."""
@@ -130,10 +147,12 @@ def statistics(values: np.ndarray, rows: Rows, target: Target | None) -> Statist
     All of them are exact but `parts`, which of many documents are those of a sample.
     """
     present = np.isfinite(values)
-    overflowed = int(np.count_nonzero(np.isinf(values)))
-    canonical = np.where(present, values + 0.0, np.nan)  # one null, one zero: equal bytes
-    digest = hashlib.blake2b(canonical, digest_size=16).digest()
     count = int(np.count_nonzero(present))
+    overflowed = int(np.count_nonzero(np.isinf(values))) if count < len(values) else 0
+    canonical = values + 0.0  # one zero and one null: equal bits
+    if count < len(values):
+        canonical[~present] = np.nan
+    digest = int((pl.Series(canonical).hash().to_numpy() * rows.weights).sum())
     if count == 0:
         return Statistics(0, overflowed, 0.0, 0.0, 0.0, digest)
     every = canonical if count == len(values) else canonical[present]
@@ -147,13 +166,13 @@ def statistics(values: np.ndarray, rows: Rows, target: Target | None) -> Statist
     ranked = keys >> 1
     ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)  # of each tie
     runs = np.diff(ends, prepend=-1)
-    common = ranked[ends[np.argmax(runs)]]
-    share = np.count_nonzero(_ranks(every) == common) / count
+    share = int(runs.max()) / len(ranked)
+    if share > 0.5 and len(ranked) < count:  # it may decide
+        common = ranked[ends[np.argmax(runs)]]
+        share = np.count_nonzero(_ranks(every) == common) / count
     if target is None:
-        sizes = np.bincount(rows.codes)
-        having = np.bincount(rows.codes[present], minlength=len(sizes)) > 0
         parts = {
-            "coverage": count / int(sizes[having].sum()),
+            "coverage": count / rows.in_sources_of(present, count),
             "spread": _spread(ranked),
             "stability": 1.0 - _halves_distance(keys & 1, ends),
         }

@@ -46,7 +46,8 @@ def correlations(
         values = np.subtract(values, mean, out=values if values.flags.writeable else None)
         values /= std
         masks, own = _masks(values)
-        np.nan_to_num(values, copy=False)
+        for column in np.flatnonzero(~masks.all(axis=0)[own]):
+            values[:, column] = np.nan_to_num(values[:, column])
         x, in_x = values[:, : len(left)], own[: len(left)]
         y, in_y = (x, in_x) if same else (values[:, len(left) :], own[len(left) :])
         squares = values * values

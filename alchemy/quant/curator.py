@@ -101,7 +101,7 @@ def curate(
 
     decisions = [Decision(c, "removed", reason) for c, reason in recipes.dropped.items()]
     remaining: list[Feature] = []
-    seen: dict[bytes, str] = {}
+    seen: dict[int, str] = {}
     for feature in sorted(recipes.features, key=lambda f: _preference(f, stats)):
         figures = stats[feature.name]
         if figures.count == 0:

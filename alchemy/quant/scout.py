@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import polars as pl
 
@@ -17,11 +20,12 @@ def scout(table: Table, block_columns: int) -> Profile:
     sizes = collect(frame.group_by("source").len()).sort("source")
     sources = {name: int(rows) for name, rows in sizes.iter_rows()}
     columns: dict[str, ColumnProfile] = {}
-    for block in column_blocks(table.numbers, table.rows, block_columns):
-        data = collect(frame.select("source", *block))
-        codes = source_codes(data["source"], list(sources))
-        for name in block:
-            columns[name] = _number(name, data[name].to_numpy(), codes, sources, table)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:  # numpy works outside the GIL
+        for block in column_blocks(table.numbers, table.rows, block_columns):
+            data = collect(frame.select("source", *block))
+            codes = source_codes(data["source"], list(sources))
+            one = partial(_number, data=data, codes=codes, sources=sources, table=table)
+            columns |= zip(block, threads.map(one, block), strict=True)
     columns |= _others(frame, table)
     duplicates = collect(
         frame.group_by("document_id").len().filter(pl.col("len") > 1, pl.col("document_id") != "")
@@ -49,8 +53,9 @@ def _no_id() -> pl.Expr:
 
 
 def _number(
-    name: str, values: np.ndarray, codes: np.ndarray, sources: dict[str, int], table: Table
+    name: str, data: pl.DataFrame, codes: np.ndarray, sources: dict[str, int], table: Table
 ) -> ColumnProfile:
+    values = data[name].to_numpy()
     present = ~np.isnan(values)
     overall = describe(np.sort(values[present]), table.rows)
     by_source: dict[str, Numbers] = {}
