@@ -46,7 +46,8 @@ def correlations(
         values = np.subtract(values, mean, out=values if values.flags.writeable else None)
         values /= std
         masks, own = _masks(values)
-        for column in np.flatnonzero(~masks.all(axis=0)[own]):
+        whole = masks.min(axis=0) == 1
+        for column in np.flatnonzero(~whole[own]):
             values[:, column] = np.nan_to_num(values[:, column])
         x, in_x = values[:, : len(left)], own[: len(left)]
         y, in_y = (x, in_x) if same else (values[:, len(left) :], own[len(left) :])

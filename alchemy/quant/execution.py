@@ -159,8 +159,11 @@ def _rate(plan: Plan, frame: pl.LazyFrame, matched: int) -> Result:
     given = {c.op: str(c.values[0]) for c in plan.where if c.column == "created_at"}
     start = date.fromisoformat(given.get("from", first)[:10])
     # the last day of all counts whole, the day that `until` names not at all
-    end = given.get("until") or (date.fromisoformat(last[:10]) + timedelta(days=1)).isoformat()
-    spans = _spans(plan.period or "month", start, date.fromisoformat(end[:10]))
+    if "until" in given:
+        end = date.fromisoformat(given["until"][:10])
+    else:
+        end = date.fromisoformat(str(last)[:10]) + timedelta(days=1)
+    spans = _spans(plan.period or "month", start, end)
     return Result(matched / spans, matched, spans) if spans else Result(None, matched, 0)
 
 
