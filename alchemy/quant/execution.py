@@ -157,7 +157,7 @@ def _rate(plan: Plan, frame: pl.LazyFrame, matched: int) -> Result:
     if first is None:
         return Result(None, matched, 0)
     given = {c.op: str(c.values[0]) for c in plan.where if c.column == "created_at"}
-    start = date.fromisoformat(given.get("from", first)[:10])
+    start = date.fromisoformat(given.get("from", str(first))[:10])
     # the last day of all counts whole, the day that `until` names not at all
     if "until" in given:
         end = date.fromisoformat(given["until"][:10])
