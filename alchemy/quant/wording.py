@@ -148,8 +148,10 @@ def _condition(condition: Condition) -> str:
         case "is":
             return f"with {name} {'other than ' if condition.negated else ''}{values}"
         case _:
-            if condition.op == "=" and condition.values[0] == 0 and not condition.negated:
-                return f"without {name}"
+            if condition.values[0] == 0 and condition.op in ("=", ">"):
+                return (
+                    f"{'with' if (condition.op == '>') != condition.negated else 'without'} {name}"
+                )
             if condition.negated and condition.op == "=":
                 return f"with {name} other than {values}"
             turned = "not " if condition.negated else ""
@@ -300,10 +302,16 @@ def _compared(plan: Plan, result: Result) -> str:
     if result.tied == len(result.groups):
         return f"As many of each: {listed} ({_measure_text(replace(plan, alternatives=()))})."
     second = rest[0]
-    lead = f"{first.name}: {_row_value(plan, first)} against {_row_value(plan, second)} of {second.name}, "
+    of = " of" if first.condition is None or not _is_phrase(first.name) else ""
+    lead = f"{first.name}: {_row_value(plan, first)} against {_row_value(plan, second)}{of} {second.name}, "
     lead += f"{number_text(abs(first.value - second.value))} {'more' if plan.order == 'highest' else 'fewer'}"
     others = f"; all: {listed}" if len(result.groups) > 2 else ""
     return f"{lead}{others} ({_measure_text(replace(plan, alternatives=()))})."
+
+
+def _is_phrase(name: str) -> bool:
+    """Whether a group is called by its condition and not by a value."""
+    return name.startswith(("with ", "without ", "mentioning ", "not mentioning "))
 
 
 def _records(plan: Plan, result: Result, numbers: Mapping[str, int]) -> str:
