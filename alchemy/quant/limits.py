@@ -134,7 +134,8 @@ class LimitReader:
     def unknown(self) -> tuple[str, ...]:
         """Words with a weight of their own that nothing has explained."""
         left = [w.strip(".,:;|()-") for w in self.rest.split()]
-        each = re.findall(r"\bfor (?:each|every)\b", self.rest)  # groups that no rule has read
+        # groups, or a further question, that no rule has read
+        each = re.findall(r"\bfor (?:each|every)\b|\bhow (?:many|much|often|long)\b", self.rest)
         return (*self.clashes, *(w for w in left if w and w not in words.FILLER), *each)
 
     # ---- rules

@@ -45,6 +45,8 @@ _COUNT = (
 _LIST = r"^(?:please )?(?:list|show|name)(?: me)?(?: all| the| every)*|^(?:which|what)\b"
 
 
+_BACK = re.compile(r"\b(?:it|its|that|this|those|these|them|they|their|such|there of)\b")
+"""Words of a second question that point back at the first one."""
 _BARE = re.compile(
     r"(?:all |the )?(?:[a-z-]+ )?(?:issues|tickets|commits|check-?ins|patches|pull requests|prs)\b"
 )
@@ -82,7 +84,20 @@ def read_question(question: str, vocabulary: Vocabulary, today: date) -> Reading
     text, quoted = normalised(question)
     if not CUE.search(text):
         return None
-    return _Reader(question, vocabulary, today, text, quoted, asked=text).read()
+
+    def read(part: str) -> Reading | None:
+        return _Reader(question, vocabulary, today, part, quoted, asked=part).read()
+
+    whole = read(text)
+    first, *second = re.split(r"(?: ,)? and (?=how (?:many|much) )", text)
+    if whole is None or whole.plan is not None or len(second) != 1 or _BACK.search(second[0]):
+        return whole
+    halves = [read(part) for part in (first, *second)]
+    plans = [half.plan for half in halves if half is not None and half.plan is not None]
+    if len(plans) < 2:
+        return whole
+    notes = tuple(note for half in halves if half is not None for note in half.notes)
+    return Reading(plans[0], whole.strong, notes=notes, also=(plans[1],))
 
 
 @dataclass
@@ -125,6 +140,8 @@ class _Reader(MeasureReader):
         if self.plan is None and not self._counting(share=bool(share)):
             return self._not_recorded()
         assert self.plan is not None
+        if self.plan.measure == "count" and not self.counted:
+            self.take(_COUNT)  # beside groups that were read before
         if self.compare or self.alternatives:
             self.take(
                 r"how many more|(?:are|is) there more|do more|did more"

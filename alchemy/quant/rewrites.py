@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 _END = r"(?= \||$)"
-_TOLD = r"(?: ,)? and how (?:many|long|big|large|high)"
-"""Begins a second question whose answer is in the first one's."""
+_THERE = r"(?:that|it|there|they|those|this)"
+TOLD: tuple[str, ...] = (
+    rf"and how (?:many|long|big|large|high) (?:(?P<noun>\w+) )?(?:were|was|is|are|did|does|do|have|has) {_THERE}"
+    r"(?: (?:in (?:it|there|that \w+)|have|then))?",
+    r"and how many (?:such |of (?:those|them) )?(?:(?P<noun>\w+) )?(?:are|were) there",
+    rf"and how many (?:(?P<noun>\w+) )?(?:have|has|carry|share) {_THERE}(?: (?:estimate|value|number|many))?",
+    r"and how many (?:(?P<noun>\w+) )?ha(?:s|ve) the (?:most common|most frequent|first|top|latter)(?: one)?",
+    r"and how (?:many characters )?long is it",
+    r"and by how (?:many|much)",
+)
+"""A second question at the end of one about the most or the average: its answer tells that anyway."""
 _MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _NUMBER = r"(?:\d+|two|three|four|five|six|seven|eight|nine|ten)"
 _LINKED = r"(?:commits?|check-?ins?|pull requests?|merge requests?|prs?|mrs?)"
@@ -63,12 +72,6 @@ _QUESTIONS: tuple[tuple[str, str], ...] = (
     (
         r"^(?:among|of|out of) (?:the |all )*(\w+)( .*?)? , which (?:one |ones )?(ha(?:s|ve|d) .*)$",
         r"which \1 \3 \2",
-    ),
-    (r"(?: ,)? and by how (?:many|much)" + _END, ""),
-    (
-        r"(?: ,)? and how many (?:\w+ )?(?:has|have) the (?:most common|most frequent|first|top|latter)(?: one)?"
-        + _END,
-        "",
     ),
     (r"\bdescription texts?\b", "description"),
     (
@@ -181,16 +184,6 @@ REWRITES: tuple[tuple[str, str], ...] = (
     (r"(?<!\S)w/o(?!\S)", "without"),
     (r"\b(?:i'd|i would) (?:like|love) to (?:know|see)\b|\bi (?:want|need) to know\b", "tell"),
     (r"\b(?:can|could|would) you (?:please )?(?:tell|show|give|count)\b", "tell"),
-    (
-        rf"{_TOLD} (?:\w+ ){{0,2}}(?:were|was|is|are|did|does|do|have|has) (?:that|it|there|they|those|this)(?: (?:in (?:it|there|that \w+)|have|then))?{_END}",
-        "",
-    ),
-    (rf"{_TOLD} (?:such |of (?:those|them) )?(?:\w+ )?(?:are|were) there{_END}", ""),
-    (
-        rf"{_TOLD} (?:\w+ )?(?:have|has|carry|share) (?:it|that|this)(?: (?:estimate|value|number|many))?{_END}",
-        "",
-    ),
-    (rf"{_TOLD} characters long is it{_END}", ""),
     (r"\bbreak down (?:the |all )*(.+?) by ", r"number of \1 by "),
     (r"\bover all\b", "of all"),
     (r"\b(longer|shorter) (descriptions?) than\b", r"\2 \1 than"),

@@ -66,6 +66,13 @@ def test_both_halves_of_a_question_are_told_with_their_plans(company: Counter) -
     assert [c.quote.startswith("SELECT") for c in made[0].citations] == [True, True]
 
 
+def test_two_questions_are_two_answers(company: Counter) -> None:
+    text = company.text("How many issues are there and how many commits were made in 2025?")
+    assert "There are 3 issues. [1]" in text and "There are 5 commits created from" in text
+    text = company.text("What are the most points of an issue, and how many commits are there?")
+    assert "of the 3 issues is 8" in text and "There are 5 commits. [2]" in text
+
+
 def test_a_link_from_what_one_may_not_read_does_not_count(company: Counter) -> None:
     board = Principal("eve", "default", ("everyone", "board"))
     question = "How many issues have a linked commit?"
@@ -81,6 +88,7 @@ def test_a_link_from_what_one_may_not_read_does_not_count(company: Counter) -> N
     "question",
     [
         "How many issues are there for each commit?",
+        "How many issues mention lag and how many commits have that?",
         "How many issues mention lag nowhere else?",
         "How many commits mention lag, last year?",
         "How many commits were made in January 2025 and in March 2025?",
