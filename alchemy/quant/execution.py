@@ -133,7 +133,8 @@ def _run(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> Resul
     if plan.measure == "rate":
         return _rate(plan, frame, int(matched))
     if not plan.group:
-        found = None if value is None or (have == 0 and plan.measure != "count") else float(value)
+        counted = plan.measure in ("count", "share")
+        found = None if value is None or (have == 0 and not counted) else float(value)
         found = 0.0 if plan.measure in ("sum", "distinct") and matched and not have else found
         tied = 0
         if plan.measure in ("min", "max") and found is not None:
@@ -164,11 +165,11 @@ def _rate(plan: Plan, frame: pl.LazyFrame, matched: int) -> Result:
     else:
         end = date.fromisoformat(str(last)[:10]) + timedelta(days=1)
     spans = _spans(plan.period or "month", start, end)
-    return Result(matched / spans, matched, spans) if spans else Result(None, matched, 0)
+    return Result(matched / spans, matched, round(spans)) if spans else Result(None, matched, 0)
 
 
-def _spans(period: Period, start: date, end: date) -> int:
-    """How many of the calendar's years, months, weeks or days a span touches."""
+def _spans(period: Period, start: date, end: date) -> float:
+    """How many of the calendar's years, quarters or months a span touches; how many weeks or days."""
     last = end - timedelta(days=1)
     months = 12 * (last.year - start.year) + last.month - start.month
     match period:
@@ -179,8 +180,7 @@ def _spans(period: Period, start: date, end: date) -> int:
         case "month":
             return months + 1
         case "week":
-            monday = start - timedelta(days=start.weekday())
-            return (last - monday).days // 7 + 1
+            return (end - start).days / 7
         case _:
             return (end - start).days
 

@@ -72,6 +72,7 @@ class LimitReader:
         kind: the condition on the kind of record.
         strong: whether only records can be meant.
         clashes: parts that were read and cannot hold together, in words.
+        spans: of time, one after another, that were listed and are counted together.
     """
 
     question: str
@@ -87,6 +88,7 @@ class LimitReader:
     strong: bool = False
     notes: list[str] = field(default_factory=list[str])
     clashes: list[str] = field(default_factory=list[str])
+    spans: list[tuple[date, date]] = field(default_factory=list[tuple[date, date]])
 
     # ---- helpers
 
@@ -156,15 +158,22 @@ class LimitReader:
     def dates(self) -> None:
         """Spans of time."""
         spans: list[Condition] = []
-        if not self.compare and (listed := date_list(self.rest)):
+        if listed := date_list(self.rest):
             text, points = listed
-            if all(a[1] == b[0] for a, b in pairwise(points)):
+            if self.compare:
+                self.alternatives += [
+                    Condition("created_at", "within", (a.isoformat(), b.isoformat()))
+                    for a, b in points
+                ]
+                self.rest = " ".join(self.rest.replace(text, " | ", 1).split())
+            elif all(a[1] == b[0] for a, b in pairwise(points)):
                 ends = (points[0][0].isoformat(), points[-1][1].isoformat())
                 self.where += [
                     Condition("created_at", op, (day,))
                     for op, day in zip(("from", "until"), ends, strict=True)
                 ]
                 self.rest = " ".join(self.rest.replace(text, " | ", 1).split())
+                self.spans = points
         while found := date_conditions(self.rest, self.today):
             text, conditions = found
             bounds = {c.op: str(c.values[0]) for c in conditions}
@@ -226,6 +235,13 @@ class LimitReader:
         other = [c for c in found if c != before] if before and before.values else found[1:]
         if not other:
             return
+        kinds = self.vocabulary.kind
+        joined = re.search(
+            rf"\b{kinds}(?: ,| and| or| &|/)+ (?:all |the )?{kinds}\b", self.question.lower()
+        )
+        if not self.compare and not joined:
+            self.clashes.append("two kinds of records at once")
+            return
         if before and before.values:
             self.clashes.append("two kinds of records at once")
         elif self.compare:
@@ -258,7 +274,7 @@ class LimitReader:
     def _numeric(self) -> None:
         """`more than 8 story points`, `story points above 8`, `8-point`, `between 3 and 5 comments`."""
         column, number = rf"(?P<column>{self.vocabulary.number})", rf"(?P<a>{NUMBER})"
-        texts = self.vocabulary.phrases_of(words.TEXTS)
+        texts = self.vocabulary.phrases_of((*words.TEXTS, "title_chars"))
         joined = (
             r"(?: (?:is|are|was|were|of|set to|equal to|equals|at|estimated at|value|values|=))*"
         )
@@ -285,6 +301,10 @@ class LimitReader:
             sizes = _numbers(label, match.groupdict(), match[0])
             self.where += [replace(condition, counted=True) for condition in sizes]
             self.cut(match)
+        if re.search(
+            r"\b(?:titles?|summar|descriptions?|bod(?:y|ies)|comments?|names?)\b", self.rest
+        ):
+            forms = tuple(form for form in forms if "longer than|shorter" not in form)
         for form in forms:
             while match := self.find(form):
                 got = match.groupdict()

@@ -266,6 +266,13 @@ class MeasureReader(LimitReader):
             self.set_kind(kind["kind"])
         self._merges(phrase)
         self.plan = Plan(measure, column, quantile=quantile)
+        which = re.match(
+            rf"\W*(?:which|what) (?P<kind>{self.vocabulary.kind})\b", self.question.lower()
+        )
+        if which and measure in ("min", "max"):  # the record is asked for, not its number
+            self.set_kind(which["kind"])
+            order = "highest" if measure == "max" else "lowest"
+            self.plan = Plan(column=column, group="document_id", order=order, limit=1)
         return True
 
     def _distinct(self, column: str | None) -> bool:
@@ -285,6 +292,8 @@ class MeasureReader(LimitReader):
         )
         group, period = self.group_of(match["group"]) if match else (None, None)
         if match is not None and group is not None:
+            if self.plan and self.plan.group and self.plan.order:
+                self.clashes.append("two groupings at once")
             self.cut(match)
             self.plan = replace(self.plan or Plan(), group=group, period=period)
 

@@ -70,9 +70,12 @@ def read_mentions(text: str, quoted: Sequence[str], kind: str, *, compare: bool)
     found = Mentions(text)
     end = (
         _END[:-1]
+        + r"| and (?=(?:(?:do|does|did) not |not |never )?(?:mentions?|mentioning|contains?|containing|about|talk)\b)"
+        + r"| and (?=(?:have|has|had|having|with|without|no|are|is|were|was|got|\d+)\b)"
         + rf"| (?:in|of|among) (?:all |the |how many |which |what )?{kind}\b| {kind}(?:$| \|))"
     )
-    starts = rf"(?P<not>(?:do|does) not |don't |doesn't )?(?P<how>starts?|begins?|ends?|starting|beginning|ending) with (?P<terms>.+?){end}"
+    alone = end[:-1] + "| and )"  # a beginning is one phrase, or one of several
+    starts = rf"(?P<not>(?:do|does) not |don't |doesn't )?(?P<how>starts?|begins?|ends?|starting|beginning|ending) with (?P<terms>.+?){alone}"
     titled = rf"(?P<not>not )?(?:with|whose|where|has|have|having)?(?: an?| the| their)* ?(?:titles?|summar(?:y|ies)|names?) (?:(?:that |which )?(?P<how>starts?|begins?|ends?|contains?|containing|starting|beginning|ending|includes?|including|mentions?|mentioning)(?: with| in)?) (?P<terms>.+?){end}"
     in_title = rf"(?P<not>not )?(?:with |have |has |having |containing |contain |contains )(?:the word |the term |an? )?(?P<terms>(?:(?! with | have | has | having ).)+?) {_PLACE}"
     verb = rf"(?:(?:that|which|who) )?{_NOT}(?:explicitly )?{_VERB} (?:the (?:words?|terms?|phrases?) )?(?P<terms>.+?){end}(?: (?P<place>{_PLACE}))?"
@@ -101,8 +104,8 @@ def read_mentions(text: str, quoted: Sequence[str], kind: str, *, compare: bool)
                 _no_phrase(v) for c in (*made, *others) for v in c.values
             ):
                 break
-            if negated:
-                made = [Condition(c.column, c.op, c.values, not c.negated) for c in made]
+            if negated:  # `not about A and not about B` denies both
+                made = [Condition(c.column, c.op, c.values, negated=True) for c in made]
             found.conditions += made
             found.alternatives += others
             found.rest = " ".join(
@@ -138,12 +141,16 @@ def _terms(
         return Condition(column, op, values, negated)  # type: ignore[arg-type]
 
     text = text.strip(" ,|")
+    text = re.sub(r"(?: and| but| ,)+$", "", text)  # what it joined was read before
+    if " and " in text and " or " in text and " than " not in text:
+        return [], []  # which of them belong together is not said
     text = re.sub(r"^(?:both|either|the words? |the terms? |the phrase )\s*", "", text)
     if match := re.fullmatch(r"neither (.+?) (?:,? ?nor|or) (.+)", text):
         return [one(match[1], negated=True), one(match[2], negated=True)], []
     made: list[Condition] = []
     if match := re.search(
-        r" ?,? ?(?:but|and)(?: do| does)? not(?: mention| contain)?(?: the word)? (.+)$", text
+        r" ?,? ?(?:but|and)(?: do| does)? not(?: mention| contain| about)?(?: the word)? (.+)$",
+        text,
     ):
         names = re.split(r" or | and | nor ", match[1])
         made += [one(n, negated=True) for n in names]
@@ -177,6 +184,8 @@ def _no_phrase(value: str | float) -> bool:
         or not _NEVER.isdisjoint(spoken)
         or any(word in ",()" for word in spoken)
         or spoken[0] in _PREPOSITIONS
+        or spoken[-1] in ("or", "and")
+        or spoken in (["it"], ["them"], ["that"], ["this"], ["one"])
     )
 
 

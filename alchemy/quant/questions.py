@@ -35,7 +35,7 @@ _RANKED = re.compile(
     rf"\b(?:{HIGHEST}|{LOWEST}|how many|number of|average|mean|median|total|per|busiest|quietest)\b"
 )
 _COMPARED = re.compile(
-    r"\b(?:more|fewer|less)\b(?! than)|\bmore (?:often|frequently)\b|\bthan (?!\d)"
+    r"^compare\b|\b(?:more|fewer|less)\b(?! than)|\bmore (?:often|frequently)\b|\bthan (?!\d)"
 )
 _COUNT = (
     r"how many(?: more| different)?|how often"
@@ -115,6 +115,13 @@ class _Reader(MeasureReader):
         share = whole or self.take(_SHARE)
         whole = whole or (self._whole_of_share() if share else None)
         self.compare = bool(_COMPARED.search(self.rest))
+        if self.rest.startswith("compare ") and " than" not in self.rest:
+            # `compare X and Y`: what is joined is set against each other
+            self.rest = re.sub(
+                r" (?:and|with|to|against) (?=(?:in |about |mentioning )?[\w-]+(?: \||$| ,))",
+                " than ",
+                self.rest,
+            )
         self.complement = self.take(_COMPLEMENT) is not None
         referenced = self.most_referenced() or self._first_and_last()
         self.texts()
@@ -180,7 +187,21 @@ class _Reader(MeasureReader):
         if unknown:
             return Reading(None, strong, unknown, missing, tuple(self.notes))
         made = self._finished(plan, whole)
+        if made.measure == "share" and not made.part:
+            return Reading(None, strong, ("share",))
         also: list[Plan] = []
+        if self.spans and made.measure == "count" and not made.group:
+            days = (self.spans[0][1] - self.spans[0][0]).days
+            period = (
+                "year"
+                if days > 300
+                else "quarter"
+                if days > 80
+                else "month"
+                if days > 20
+                else "day"
+            )
+            also.append(replace(made, group="created_at", period=period))
         if self.second:
             also.append(replace(made, measure=self.second))
         if self.ends:

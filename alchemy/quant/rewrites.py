@@ -18,6 +18,9 @@ _MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _NUMBER = r"(?:\d+|two|three|four|five|six|seven|eight|nine|ten)"
 _LINKED = r"(?:commits?|check-?ins?|pull requests?|merge requests?|prs?|mrs?)"
 _ISSUES = r"(?:issues?|tickets?|jiras?)"
+_NAMED = r"(?:linked to|tied to|attached to|referenced (?:by|in)|mentioned (?:by|in)|named (?:by|in)|cited (?:by|in))"
+_BE = ((r"\b(?:is|are|was|were|have been|has been) ", "have"), (r"\b", "with"))
+"""Before what a record is: a verb of the sentence, or a part of its subject."""
 _SPELLING: tuple[tuple[str, str], ...] = (
     (r"\b(do|does|did|is|are|was|were|has|have|had)nt\b", r"\1n't"),
     (r"\b(do|does|did|is|are|was|were|has|have|had)n't\b", r"\1 not"),
@@ -46,7 +49,7 @@ _LINKS: tuple[tuple[str, str], ...] = (
     ),
     (
         rf"\b(?:is |are |was |were )?(?:named|referenced|mentioned|cited) (?:by|in) ({_NUMBER} or more|exactly \w+) ({_LINKED})",
-        r"with \1 linked \2",
+        r"have \1 linked \2",
     ),
 )
 """An issue's commits are what names it."""
@@ -143,20 +146,24 @@ REWRITES: tuple[tuple[str, str], ...] = (
         r"linked \1",
     ),
     (r"\blinked linked\b", "linked"),
-    (
-        rf"\b(?:is |are |was |were |been )?(?:not |never )(?:linked to|tied to|referenced (?:by|in)|mentioned (?:by|in)|named (?:by|in)) (?:an?|any|at least one) ({_LINKED})",
-        r"with no linked \1",
+    *(
+        (
+            rf"{be}{no}{_NAMED}(?: an?| any| at least one|)? ({_LINKED})\b",
+            rf"{has} no linked \1",
+        )
+        for be, has in _BE
+        for no in (r"(?:not |never )",)
+    ),
+    *((rf"{be}{_NAMED} no ({_LINKED})\b", rf"{has} no linked \1") for be, has in _BE),
+    *(
+        (
+            rf"{be}{_NAMED}( an?| any| some| at least \w+| more than \w+| exactly \w+|) ({_LINKED})\b",
+            rf"{has}\1 linked \2",
+        )
+        for be, has in _BE
     ),
     (
-        rf"\b(?:is |are |was |were |been )?(?:linked to|tied to|referenced (?:by|in)|named (?:by|in)) no ({_LINKED})",
-        r"with no linked \1",
-    ),
-    (
-        rf"\b(?:is |are |was |were |been )?(?:linked to|tied to|referenced (?:by|in)|named (?:by|in)) (an?|any|at least one|at least \w+|more than \w+) ({_LINKED})",
-        r"with \1 linked \2",
-    ),
-    (
-        rf"\b({_ISSUES} (?:that |which )?(?:have|has|had|with|without|lack|lacking)(?: an?| any| no| at least one| at least \w+| more than \w+| some)?) ({_LINKED})(?= |$)",
+        rf"\b({_ISSUES}\b[^|]*? (?:have|has|had|having|got|with|without|lack|lacking)(?: an?| any| no| at least one| at least \w+| more than \w+| some)?) ({_LINKED})(?! (?:that|which|from|made|mention|message))\b",
         r"\1 linked \2",
     ),
     (

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from computing_world import ANN, Counter, issue, pull
@@ -18,6 +19,7 @@ from alchemy.types import Document, Filters, Principal, Quarantined
 
 _SAMPLES = Path("samples")
 _ASKED = Path(__file__).with_name("asked_questions.jsonl")
+_TRICKY = Path(__file__).with_name("tricky_questions.jsonl")
 _QUESTIONS = [
     json.loads(line)
     for line in Path(__file__).with_name("aggregate_questions.jsonl").read_text().splitlines()
@@ -117,6 +119,21 @@ def test_questions_as_people_type_them_are_right_warned_or_not_answered(
         assert holds or warned, (case, made[0].text)
         right += holds
     assert right >= 237
+
+
+@pytest.mark.parametrize(
+    "case",
+    [json.loads(line) for line in _TRICKY.read_text(encoding="utf-8").splitlines()],
+    ids=lambda case: case["question"],
+)
+def test_questions_that_were_once_misread(case: dict[str, Any], spring_xd: Counter) -> None:
+    """Found by someone who set out to have something else computed than was asked."""
+    made = spring_xd.made(case["question"])
+    if case["answer"] is None:
+        assert made is None or made[0].abstained, made
+        return
+    assert made is not None and not made[0].abstained
+    assert all(_holds(made[0].text, value) for value in case["answer"]), made[0].text
 
 
 def _holds(text: str, value: float | str) -> bool:
