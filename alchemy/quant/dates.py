@@ -62,6 +62,7 @@ def date_conditions(text: str, today: date) -> tuple[str, list[Condition]] | Non
     forms = (
         rf"{verb}(?:between|from) (?P<a>{months}) (?:and|to|until|through|till) (?P<b>{months} (?P<year>\d{{4}}))",
         rf"{verb}(?:between|from) (?P<a>{point}) (?:and|to|until|through|till) (?P<b>{point})",
+        rf"{verb}(?:in|during|for|over)? ?(?P<a>{point}) (?:to|until|through|till|up to) (?P<b>{point})",
         rf"{verb}(?P<how>in|during|on|of|for|than|since|after|before|until|till|up to|through|from|prior to) (?P<a>{point})(?P<on> (?:on|onwards?|until now|until today|to date))?",
         rf"{verb}(?:in|during|over|within)? ?(?:the )?(?P<ago>last|past|previous) (?:(?P<n>{NUMBER}) )?(?P<unit>day|week|month|year)s?",
         rf"{verb}(?P<this>this|today|yesterday) ?(?P<unit>week|month|year|quarter)?",

@@ -145,7 +145,7 @@ def _run(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> Resul
         grouped.filter(key.is_not_null())
         .group_by(key.alias("name"))
         .agg(pl.len().alias("n"), used.alias("u"), measure.alias("v"))
-        .filter(pl.col("v").is_not_null(), pl.col("u") > 0)
+        .filter(pl.col("v").is_not_null(), (pl.col("u") > 0) | (plan.measure == "share"))
     )
     return _ranked(plan, int(matched), int(have), table)
 
@@ -209,6 +209,8 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
             made = pl.any_horizontal(ask(str(value).lower()) for value in values)
         case "within":
             made = (column >= str(values[0])) & (column < str(values[1]))
+        case "between":
+            made = (column >= float(values[0])) & (column <= float(values[1]))
         case "from":
             made = column >= str(values[0])
         case "until":
@@ -334,6 +336,8 @@ def _records(plan: Plan, frame: pl.LazyFrame) -> Result:
 def _named(condition: Condition) -> str:
     """What an alternative is called: a year, a span of time, a value; empty for another limit."""
     if condition.negated or condition.op not in ("within", "is", "mentions", "starts", "ends", "="):
+        return ""
+    if condition.values == (0.0,):
         return ""
     if condition.op != "within":
         return _label(condition.values[0])

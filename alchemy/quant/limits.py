@@ -81,6 +81,7 @@ class LimitReader:
     rest: str
     quoted: Sequence[str]
     compare: bool = False
+    both: bool = False
     where: list[Condition] = field(default_factory=list[Condition])
     said: list[Condition] = field(default_factory=list[Condition])
     alternatives: list[Condition] = field(default_factory=list[Condition])
@@ -137,7 +138,9 @@ class LimitReader:
         """Words with a weight of their own that nothing has explained."""
         left = [w.strip(".,:;|()-") for w in self.rest.split()]
         # groups, or a further question, that no rule has read
-        each = re.findall(r"\bfor (?:each|every)\b|\bhow (?:many|much|often|long)\b", self.rest)
+        each = re.findall(
+            r"\bfor (?:each|every)\b|\band of\b|\bhow (?:many|much|often|long)\b", self.rest
+        )
         return (*self.clashes, *(w for w in left if w and w not in words.FILLER), *each)
 
     # ---- rules
@@ -181,6 +184,9 @@ class LimitReader:
             spans.append(Condition(conditions[0].column, "within", both))
             self.rest = " ".join(self.rest.replace(text, " | ", 1).split())
             self.where += conditions
+        bounds = [(c.column, c.op) for c in self.where if c.op in ("from", "until")]
+        if len(spans) == 1 and len(bounds) > len(set(bounds)):
+            self.clashes.append("two ends of a span of time")
         starts, ends = ([str(s.values[n]) for s in spans] for n in (0, 1))
         if len(spans) > 1 and max(starts) >= min(ends):
             # spans apart: nothing is in both, so they are compared, or the question was misread
@@ -254,8 +260,18 @@ class LimitReader:
 
     def others(self) -> None:
         """`those with a linked commit and those without`: a condition against its opposite."""
-        if not self.take("than-not"):
+        if not self.take("than-not") and not self.both:
             return
+        if self.both:
+            plain = [
+                c
+                for c in self.where
+                if not c.negated and (c.op in ("missing", "empty") or c.values == (0.0,))
+            ]
+            self.where = [c for c in self.where if c not in plain[-1:]] + plain[-1:]
+            if not plain:
+                self.clashes.append("with and without")
+                return
         if not self.where:
             self.clashes.append("those that do not")
             return
@@ -265,6 +281,8 @@ class LimitReader:
     def either(self) -> None:
         """Two equal-signs on one column: alternatives of a comparison, for nothing is both."""
         equal = [c for c in self.where if c.op == "=" and not c.negated]
+        if not self.compare and len(equal) > len({c.column for c in equal}):
+            self.clashes.append("two values at once")
         same = [c for c in equal if sum(o.column == c.column for o in equal) > 1]
         if self.compare and same:
             self.alternatives += same
@@ -280,7 +298,8 @@ class LimitReader:
         )
         said = rf"(?P<not>not )?(?:(?P<cmp>{_COMPARE}) ?)?{number}"
         forms = (
-            rf"{_HAVING}(?P<not>not )?between {number} and (?P<b>{NUMBER}) {column}",
+            rf"{_HAVING}(?P<column>{texts}){joined} (?P<not>not )?(?:between |from |of )?{number} (?:and|to|through) (?P<b>{NUMBER})(?: (?:characters|chars|letters))?",
+            rf"{_HAVING}(?P<not>not )?(?:estimated |sized |rated )?between {number} and (?P<b>{NUMBER}) {column}",
             rf"{_HAVING}{column}{joined} (?P<not>not )?between {number} and (?P<b>{NUMBER})",
             rf"{_HAVING}(?:either )?(?P<list>{NUMBER}(?: , {NUMBER})*) or (?P<also>{NUMBER}) {column}",
             rf"{_HAVING}(?P<column>{texts}){joined} {said}{_OR_MORE}(?: (?:characters|chars|letters))?",
@@ -312,6 +331,8 @@ class LimitReader:
                 name = "reopened" if got.get("reopened") else self.column(phrase)
                 if name is None or name not in self.vocabulary.numbers:
                     break
+                if phrase.startswith("character") and re.search(rf"\b{texts}\b", self.rest):
+                    break  # of which text, no rule has understood
                 self.where += _numbers(name, got, match[0])
                 self.cut(match)
 
@@ -330,7 +351,9 @@ class LimitReader:
                 self.where.append(_present(name, "have" in match.groupdict(), self.vocabulary))
                 self.cut(match)
         if "story_points" in self.vocabulary.numbers and (
-            match := self.take("unestimated|not estimated|estimated")
+            match := self.take(
+                "(?:unestimated|not estimated|estimated)(?! (?:at|between|above|over|under|below|from|as|to))"
+            )
         ):
             estimated = match[0] == "estimated"
             self.where.append(Condition("story_points", "missing", negated=estimated))
@@ -395,6 +418,8 @@ def _numbers(name: str, got: dict[str, str | None], text: str) -> list[Condition
         return [Condition(name, "=", tuple(number_of(n) for n in told))]
     if got.get("b"):
         second = number_of(got["b"] or "0")
+        if got.get("not"):
+            return [Condition(name, "between", (first, second), negated=True)]
         return [Condition(name, ">=", (first,)), Condition(name, "<=", (second,))]
     said = got.get("cmp") or ""
     found: list[Op] = [sign for pattern, sign in _COMPARISONS if re.fullmatch(pattern, said)]

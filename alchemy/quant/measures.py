@@ -292,7 +292,7 @@ class MeasureReader(LimitReader):
         )
         group, period = self.group_of(match["group"]) if match else (None, None)
         if match is not None and group is not None:
-            if self.plan and self.plan.group and self.plan.order:
+            if self.plan and ((self.plan.group and self.plan.order) or self.plan.measure == "rate"):
                 self.clashes.append("two groupings at once")
             self.cut(match)
             self.plan = replace(self.plan or Plan(), group=group, period=period)

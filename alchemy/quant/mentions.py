@@ -26,7 +26,11 @@ _MOST_WORDS = 5
 _NEVER = frozenset(
     "how what which who many number average mention mentions mentioning more most fewer issues commits not word words term terms both".split()
 )
-_PREPOSITIONS = frozenset("across all among at by in on over per throughout within".split())
+_PREPOSITIONS = frozenset(
+    """across all among any anything at by everything few in less many more most multiple no nothing on
+    only other over per several some something throughout within""".split()
+)
+"""No phrase begins with one of these: they say how many, or where."""
 _MARKS = {
     "question mark": "?",
     "exclamation mark": "!",

@@ -36,6 +36,7 @@ Op = Literal[
     "from",
     "until",
     "within",
+    "between",
     "missing",
     "empty",
     "mentions",
@@ -53,7 +54,8 @@ class Condition:
         column: a column of the records; `title`, `description` or `text` (both) for the operations
             on words.
         values: any of them suffices for `is`, `=`, `mentions`, `starts` and `ends`; one date (ISO 8601)
-            for `from` (inclusive) and `until` (exclusive), both for `within`; one number to compare with.
+            for `from` (inclusive) and `until` (exclusive), both for `within`; two numbers, both
+            inclusive, for `between`; one number to compare with.
         counted: the number is compared with how many values a label has.
     """
 
@@ -87,6 +89,9 @@ class Condition:
         elif self.op == "within":
             first, after = self.values
             text = f"{column} >= {_value_sql(first)} AND {column} < {_value_sql(after)}"
+        elif self.op == "between":
+            first, last = (_value_sql(v) for v in self.values)
+            return f"{column} {'NOT ' if self.negated else ''}BETWEEN {first} AND {last}"
         elif self.op in ("mentions", "starts", "ends"):
             told = [f"{self.op}({column}, {_value_sql(v)})" for v in self.values]
             text = told[0] if len(told) == 1 else f"({' OR '.join(told)})"

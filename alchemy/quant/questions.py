@@ -45,6 +45,7 @@ _COUNT = (
 _LIST = r"^(?:please )?(?:list|show|name)(?: me)?(?: all| the| every)*|^(?:which|what)\b"
 
 
+_BOTH = re.compile(r"\bwith (?:and|or|than|versus) without\b")
 _BACK = re.compile(r"\b(?:it|its|that|this|those|these|them|they|their|such|there of)\b")
 """Words of a second question that point back at the first one."""
 _BARE = re.compile(
@@ -115,6 +116,8 @@ class _Reader(MeasureReader):
         share = whole or self.take(_SHARE)
         whole = whole or (self._whole_of_share() if share else None)
         self.compare = bool(_COMPARED.search(self.rest))
+        self.both = _BOTH.search(self.rest) is not None
+        self.rest = _BOTH.sub("without", self.rest)
         if self.rest.startswith("compare ") and " than" not in self.rest:
             # `compare X and Y`: what is joined is set against each other
             self.rest = re.sub(
@@ -122,6 +125,8 @@ class _Reader(MeasureReader):
                 " than ",
                 self.rest,
             )
+        if re.search(rf"\band (?:of|for) (?:the |all )?{self.vocabulary.kind}\b", self.asked):
+            self.clashes.append("and of")  # a second set of records
         self.complement = self.take(_COMPLEMENT) is not None
         referenced = self.most_referenced() or self._first_and_last()
         self.texts()
@@ -144,6 +149,8 @@ class _Reader(MeasureReader):
         self.values()
         self.either()
         self.others()
+        if share and self.plan is not None and self.plan.measure == "count":
+            self.plan = replace(self.plan, measure="share")
         if self.plan is None and not self._counting(share=bool(share)):
             return self._not_recorded()
         assert self.plan is not None
@@ -190,7 +197,7 @@ class _Reader(MeasureReader):
         if made.measure == "share" and not made.part:
             return Reading(None, strong, ("share",))
         also: list[Plan] = []
-        if self.spans and made.measure == "count" and not made.group:
+        if self.spans and made.measure != "rate" and not made.group:
             days = (self.spans[0][1] - self.spans[0][0]).days
             period = (
                 "year"
@@ -268,6 +275,8 @@ class _Reader(MeasureReader):
         )
         if match is None or "created_at" not in self.vocabulary.records.dated:
             return False
+        if re.search(r"\b(?:between|time|long|days|weeks|months|years)\b", self.rest):
+            return False  # how far apart they are
         self.cut(match)
         self.set_kind(match["kind"])
         self.plan = Plan(column="created_at", group="document_id", order="lowest", limit=1)

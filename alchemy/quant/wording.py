@@ -145,6 +145,9 @@ def _condition(condition: Condition) -> str:
         case "empty":
             text = "a description" if condition.column == "description_chars" else name
             return f"{'with' if condition.negated else 'without'} {text}"
+        case "between":
+            low, high = (number_text(float(v)) for v in condition.values)
+            return f"with {'not ' if condition.negated else ''}between {low} and {high} {name}"
         case "is":
             return f"with {name} {'other than ' if condition.negated else ''}{values}"
         case _:
@@ -257,6 +260,8 @@ def _single(plan: Plan, result: Result) -> str:
 def _measure_text(plan: Plan) -> str:
     if plan.measure == "count":
         return f"number of {rows_text(plan)}"
+    if plan.measure == "share":
+        return f"share of {rows_text(plan)} that {_predicate(_conditions(plan.part))}"
     name = MEASURES.get(plan.measure, plan.measure)
     return f"{name} {column_text(plan.column)} of {rows_text(plan)}"
 
