@@ -13,36 +13,17 @@ from datetime import date
 from itertools import pairwise
 from typing import cast
 
+from alchemy.quant import sizes
 from alchemy.quant import vocabulary as words
 from alchemy.quant.dates import date_conditions, date_list
 from alchemy.quant.mentions import read_mentions
 from alchemy.quant.plan import Condition, Op, Period
-from alchemy.quant.vocabulary import NUMBER, Vocabulary, number_of
+from alchemy.quant.vocabulary import Vocabulary
 
-_COMPARISONS: tuple[tuple[str, Op], ...] = (
-    (r"at least|no (?:less|fewer) than|a minimum of|>=|≥", ">="),
-    (r"at most|no more than|not more than|up to|a maximum of|<=|≤", "<="),
-    (
-        r"(?:more|greater|higher|larger|bigger|longer) than|over|above|exceed(?:s|ing)?|beyond|>",
-        ">",
-    ),
-    (r"(?:less|fewer|lower|smaller|shorter) than|under|below|<", "<"),
-    (r"exactly|precisely|equal to|equals|just|only|=", "="),
-)
-_COMPARE = "|".join(pattern for pattern, _ in _COMPARISONS)
-_HAVING = (
-    r"(?:(?:that |which |who )?(?:have|has|had|having|with|of|worth|are|is|were|was|got|carry|carrying"
-    r"|estimated at|sized(?: at)?) (?:a |an |the |their )?)?"
-)
-_OR_MORE = (
-    r"(?: (?:or|and) (?P<tail>more|above|higher|over|greater|longer|fewer|less|below|under|lower))?"
-)
-_LOWER = ("fewer", "less", "below", "under", "lower")
 _NO = (
     r"(?:without|lacking|missing|lacks?|with no|have no|have not|has no|had no|has not"
     r"|with an? (?:empty|missing)|have an? (?:empty|missing)|has an? (?:empty|missing))"
 )
-_NAMING = r"(?:that |which )?(?:references?|referencing|names?|naming|cites?|citing|mentions?|mentioning) "
 _ISSUE_LABELS = ("issuetype", "priority", "status", "components", "fix_versions")
 _REFERENCE = (
     r"(?:that |which )?(?P<not>(?:do|does|did) not |don't |doesn't |have not )?(?:references?|referencing"
@@ -291,34 +272,14 @@ class LimitReader:
 
     def _numeric(self) -> None:
         """`more than 8 story points`, `story points above 8`, `8-point`, `between 3 and 5 comments`."""
-        column, number = rf"(?P<column>{self.vocabulary.number})", rf"(?P<a>{NUMBER})"
-        texts = self.vocabulary.phrases_of((*words.TEXTS, "title_chars"))
-        joined = (
-            r"(?: (?:is|are|was|were|of|set to|equal to|equals|at|estimated at|value|values|=))*"
-        )
-        said = rf"(?P<not>not )?(?:(?P<cmp>{_COMPARE}) ?)?{number}"
-        forms = (
-            rf"{_HAVING}(?P<column>{texts}){joined} (?P<not>not )?(?:between |from |of )?{number} (?:and|to|through) (?P<b>{NUMBER})(?: (?:characters|chars|letters))?",
-            rf"{_HAVING}(?P<not>not )?(?:estimated |sized |rated )?between {number} and (?P<b>{NUMBER}) {column}",
-            rf"{_HAVING}{column}{joined} (?P<not>not )?between {number} and (?P<b>{NUMBER})",
-            rf"{_HAVING}(?:either )?(?P<list>{NUMBER}(?: , {NUMBER})*) or (?P<also>{NUMBER}) {column}",
-            rf"{_HAVING}(?P<column>{texts}){joined} {said}{_OR_MORE}(?: (?:characters|chars|letters))?",
-            rf"{_HAVING}{said}\+?{_OR_MORE} {column}{_OR_MORE.replace('<tail>', '<tail2>')}",
-            rf"{number}-{column}",
-            rf"{number} (?P<column>pointers?)",
-            rf"{_HAVING}{column}{joined} {said}{_OR_MORE}",
-            rf"{_HAVING}(?P<cmp>longer than|shorter than) {number} (?:characters|chars|letters)",
-            rf"(?:were |was |been |are )?(?P<reopened>reopened)(?: (?P<cmp>{_COMPARE}))?(?: {number} times?| once| twice)?",
-        )
-        having = rf"(?:{_HAVING}|{_NAMING})(?P<cmp>{_COMPARE}) {number}"
-        more = rf"(?:{_HAVING}|{_NAMING}){number} or (?P<tail>more|fewer|less)(?: different| distinct)?"
-        label = rf"(?P<label>{self.vocabulary.label})"
-        while match := self.find(rf"{having} {label}") or self.find(rf"{more} {label}"):
+        texts = sizes.text_phrases(self.vocabulary)
+        counted, forms = sizes.label_forms(self.vocabulary), sizes.number_forms(self.vocabulary)
+        while match := next((m for form in counted if (m := self.find(form))), None):
             label = self.vocabulary.label_named(match["label"])
             if label is None:
                 break
-            sizes = _numbers(label, match.groupdict(), match[0])
-            self.where += [replace(condition, counted=True) for condition in sizes]
+            found = sizes.conditions_of(label, match.groupdict(), match[0])
+            self.where += [replace(condition, counted=True) for condition in found]
             self.cut(match)
         if re.search(
             r"\b(?:titles?|summar|descriptions?|bod(?:y|ies)|comments?|names?)\b", self.rest
@@ -333,7 +294,7 @@ class LimitReader:
                     break
                 if phrase.startswith("character") and re.search(rf"\b{texts}\b", self.rest):
                     break  # of which text, no rule has understood
-                self.where += _numbers(name, got, match[0])
+                self.where += sizes.conditions_of(name, got, match[0])
                 self.cut(match)
 
     def _presence(self) -> None:
@@ -409,32 +370,6 @@ class LimitReader:
             for v in condition.values
         ]
         return replace(condition, values=tuple(values))
-
-
-def _numbers(name: str, got: dict[str, str | None], text: str) -> list[Condition]:
-    first = number_of(got.get("a") or "0")
-    if got.get("also"):
-        told = [*(got.get("list") or "").split(" , "), got["also"] or ""]
-        return [Condition(name, "=", tuple(number_of(n) for n in told))]
-    if got.get("b"):
-        second = number_of(got["b"] or "0")
-        if got.get("not"):
-            return [Condition(name, "between", (first, second), negated=True)]
-        return [Condition(name, ">=", (first,)), Condition(name, "<=", (second,))]
-    said = got.get("cmp") or ""
-    found: list[Op] = [sign for pattern, sign in _COMPARISONS if re.fullmatch(pattern, said)]
-    op: Op = found[0] if found else "="
-    tail = got.get("tail") or got.get("tail2") or ""
-    if tail:
-        op = "<=" if tail in _LOWER else ">="
-    elif got.get("a") and f"{got['a']}+" in text:
-        op = ">="
-    if got.get("reopened"):
-        if text.endswith((" once", " twice")):
-            first = 1.0 if text.endswith(" once") else 2.0
-        elif not got.get("a"):
-            op = ">"
-    return [Condition(name, op, (first,), negated=bool(got.get("not")))]
 
 
 def _present(name: str, have: bool, vocabulary: Vocabulary) -> Condition:
