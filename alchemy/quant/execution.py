@@ -135,7 +135,7 @@ def _run(plan: Plan, records: Records, frame: pl.LazyFrame, find: Find) -> Resul
     if not plan.group:
         counted = plan.measure in ("count", "share")
         found = None if value is None or (have == 0 and not counted) else float(value)
-        found = 0.0 if plan.measure in ("sum", "distinct") and matched and not have else found
+        found = 0.0 if plan.measure == "distinct" and matched and not have else found
         tied = 0
         if plan.measure in ("min", "max") and found is not None:
             tied = int(collect(frame.select((pl.col(plan.column) == found).sum())).item())
@@ -217,7 +217,9 @@ def _expression(condition: Condition, records: Records, find: Find) -> pl.Expr:
             made = column < str(values[0])
         case _:
             number = float(values[0])
-            column = column.list.len().fill_null(0) if condition.counted else column
+            column = (
+                column.list.len().fill_null(0).cast(pl.Float64) if condition.counted else column
+            )
             made = {
                 "=": column.is_in([float(value) for value in values]),
                 ">": column > number,

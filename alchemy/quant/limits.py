@@ -34,6 +34,7 @@ _REFERENCE = (
 )
 
 
+_OF_LINKED = r"\blinked [a-z]+(?: [a-z]+)? (?:that|which|mentioning|containing|about|made|from|since|before|after|whose)\b"
 OF_KEY = (
     r"(?:that |which )?(?:references?|referencing|names?|naming|mentions?|mentioning|points? (?:at|to)"
     r"|pointing (?:at|to)|links? to|linked to|belongs? to|for|about|on|of) (?:issue |ticket )?([a-z][a-z0-9_]+-\d+)"
@@ -131,11 +132,18 @@ class LimitReader:
         if "jira_keys" in self.vocabulary.labels and (match := self.take(_REFERENCE)):
             without = match["not"] or "without" in match[0] or " no " in match[0]
             self.where.append(Condition("jira_keys", "missing", negated=not without))
+        if re.search(_OF_LINKED, self.rest):
+            self.clashes.append("which linked ones")
         for key in re.findall(OF_KEY, self.rest):
             self.where.append(Condition("jira_keys", "is", (key.upper(),)))
             self.take(OF_KEY)
         found = read_mentions(self.rest, self.quoted, self.vocabulary.kind, compare=self.compare)
         self.rest = found.rest
+        self.clashes += found.unclear
+        named = [str(v).lower() for c in found.conditions for v in c.values]
+        if len(found.conditions) > 1:  # `redis and a description`: not a word to look for
+            known = self.vocabulary
+            self.clashes += [n for n in named if known.numbers_named(n) or known.label_named(n)]
         self.alternatives += [self._as_written(c) for c in found.alternatives]
         self.said += [self._as_written(c) for c in found.conditions]
 

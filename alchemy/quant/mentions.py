@@ -56,11 +56,13 @@ class Mentions:
         rest: the question without it.
         conditions: all must hold.
         alternatives: what is compared with each other.
+        unclear: parts that say something of the words and were not understood.
     """
 
     rest: str
     conditions: list[Condition] = field(default_factory=list[Condition])
     alternatives: list[Condition] = field(default_factory=list[Condition])
+    unclear: list[str] = field(default_factory=list[str])
 
 
 def read_mentions(text: str, quoted: Sequence[str], kind: str, *, compare: bool) -> Mentions:
@@ -85,6 +87,13 @@ def read_mentions(text: str, quoted: Sequence[str], kind: str, *, compare: bool)
     verb = rf"(?:(?:that|which|who) )?{_NOT}(?:explicitly )?{_VERB} (?:the (?:words?|terms?|phrases?) )?(?P<terms>.+?){end}(?: (?P<place>{_PLACE}))?"
     passive = r"\b(?:is|are|was|were|do|does) (?P<terms>[^|]+?) (?:mentioned|referred to|talked about|named|come up|comes up)(?: in)?"
     often = r"(?:which|what)(?: one)?(?: of)? ?(?P<first>[^|]*?) ?(?:is|are|was|were) mentioned(?P<rest> .*|$)"
+    body = rf"(?P<no>(?:without|no|not|never)(?: an?| any| the)? )?(?:with |have |has |having )?(?:an? |the |any )?(?:descriptions?|bod(?:y|ies)) (?:that |which )?(?P<not>(?:do|does) not )?(?:mentions?|mentioning|contains?|containing|includes?|including) (?P<terms>.+?){end}"
+    while match := re.search(rf"(?<![\w-]){body}", found.rest):
+        made, others = _terms(match["terms"], quoted, "description", "mentions", compare=compare)
+        if match["no"] or match["not"] or others or not made:
+            found.unclear.append(match[0].strip())
+        found.conditions += made
+        found.rest = f"{found.rest[: match.start()]} | {found.rest[match.end() :]}"
     if match := re.search(rf"(?<![\w-]){often}", found.rest):
         _often(found, match, quoted, kind)
     for pattern in (titled, starts, in_title, passive, verb):

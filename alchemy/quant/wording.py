@@ -8,7 +8,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from alchemy.quant.execution import MOST_GROUPS, Result, Row
 from alchemy.quant.plan import Condition, Plan
-from alchemy.quant.vocabulary import MEASURES
+from alchemy.quant.records import LINKED
+from alchemy.quant.vocabulary import COUNTED, MEASURES
 
 _PLURALS = {"commit": "commits", "row": "database rows"}
 _COLUMNS = {
@@ -55,6 +56,12 @@ def answer_text(plan: Plan, result: Result, numbers: Mapping[str, int] | None = 
     notes = [
         _rest(plan, result),
         "Lengths are of the cleaned text." if plan.column in _LENGTHS else "",
+        f"A {plan.period} without any is not among them."
+        if plan.period and plan.order == "lowest"
+        else "",
+        f"A {LINKED[plan.column]} that names several issues counts for each of them."
+        if plan.column in LINKED and plan.measure in ("sum", "mean")
+        else "",
         *(
             f"{number_text(rows)} of {number_text(result.base)} have no {column_text(name)} and are "
             "not counted."
@@ -134,7 +141,7 @@ def _condition(condition: Condition) -> str:
         case "mentions" if condition.column == "title":
             return f"{'without' if condition.negated else 'with'} {values} in the title"
         case "mentions" if condition.column == "description":
-            return f"{'without' if condition.negated else 'with'} {values} in the text"
+            return f"{'without' if condition.negated else 'with'} {values} in the description"
         case "mentions":
             return f"{'not ' if condition.negated else ''}mentioning {values}"
         case "starts" | "ends":
@@ -151,7 +158,11 @@ def _condition(condition: Condition) -> str:
         case "is":
             return f"with {name} {'other than ' if condition.negated else ''}{values}"
         case _:
-            if condition.values[0] == 0 and condition.op in ("=", ">"):
+            if (
+                condition.values[0] == 0
+                and condition.op in ("=", ">")
+                and condition.column in COUNTED
+            ):
                 return (
                     f"{'with' if (condition.op == '>') != condition.negated else 'without'} {name}"
                 )
@@ -225,6 +236,8 @@ def _single(plan: Plan, result: Result) -> str:
         return (
             f"There {'is' if count == 1 else 'are'} {number_text(count)} {rows_text(plan, count)}."
         )
+    if value is None and plan.measure == "share":
+        return f"There are no {subject}, so there is no share of them."
     if value is None:
         return f"There are no {subject} with a value of {column}, so there is nothing to compute."
     if plan.measure == "rate":
