@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,7 @@ Quant = Callable[..., Result]
 @pytest.fixture
 def quant(settings: Settings, tmp_path: Path) -> Quant:
     """Run the stage over columns (id `d00000`, … added when missing)."""
-    runs = iter(range(100))
+    runs = itertools.count()
 
     def run(columns: dict[str, Any], quant: dict[str, Any] | None = None, **options: Any) -> Result:
         number = next(runs)
