@@ -14,9 +14,7 @@ def test_thirty_superfluous_columns_go_and_twelve_independent_ones_stay(quant, r
     planted = {f"constant{n}": np.full(rows, float(n)) for n in range(8)}
     planted |= {f"z_copy{n}": good[names[n]].copy() for n in range(8)}
     planted |= {f"z_linear{n}": (n - 9.5) * good[names[n]] + n for n in range(8)}
-    planted |= {
-        f"z_noisy{n}": good[names[11 - n]] + rng.normal(size=rows) * 0.02 for n in range(6)
-    }
+    planted |= {f"z_noisy{n}": good[names[11 - n]] + rng.normal(size=rows) * 0.02 for n in range(6)}
     assert len(planted) == 30
     table = {**good, **planted}
     shuffled = {name: table[name] for name in rng.permutation(list(table))}
