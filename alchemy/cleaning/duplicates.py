@@ -27,8 +27,9 @@ from alchemy.types import Removed
 
 Shared: TypeAlias = Callable[[Callable[[Iterable[Part]], Batches]], pa.Table]
 """A step parts → KEY → the rows of schema KEY whose key several records have, in any order."""
-Compare: TypeAlias = Callable[[np.ndarray], pa.Table]
-"""Pairs of places, int64[n, 2] → those that are similar enough: schema SIMILAR, in any order."""
+Compare: TypeAlias = Callable[[np.ndarray, np.ndarray], pa.Table]
+"""Pairs of positions, int64[n, 2], and the places of the records in order → those pairs that are
+similar enough: schema SIMILAR, in any order."""
 
 _compute: Any = pc
 """The same module, untyped: its functions are made when it is imported."""
@@ -66,8 +67,9 @@ def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare
     members = shared(partial(batches.band_keys, job, out))
     near = _records(job, parts, members["place"].to_numpy(), _SKETCHED).sort("created", "id")
     threshold = job.settings.cleaning.near_duplicate_jaccard
-    pairs = near["place"].to_numpy()[_candidates(members, near, threshold)]
-    removed = _verified(near, compare(pairs)) if len(pairs) else []
+    pairs = _candidates(members, near, threshold)
+    similar = compare(pairs, near["place"].to_numpy()) if len(pairs) else None
+    removed = _verified(near, similar) if similar else []
     return _duplicates(gone, removed, near, len(pairs))
 
 

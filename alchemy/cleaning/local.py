@@ -58,8 +58,8 @@ class LocalEngine:
         def shared(step: Callable[[Iterable[Part]], Batches]) -> pa.Table:
             return _table(batches.shared_keys(step(parts)), batches.KEY)
 
-        def compare(pairs: np.ndarray) -> pa.Table:
-            groups = pairing.grouped(pairs)
+        def compare(pairs: np.ndarray, in_order: np.ndarray) -> pa.Table:
+            groups = pairing.grouped(pairs, in_order)
             units = set((groups.places >> PLACE_BITS).tolist())
             those = (part for part in parts if part[0] in units)
             sides = _table(pairing.sides(self._job, groups, those), pairing.SIDE).sort_by("group")

@@ -57,18 +57,21 @@ class Groups:
     partners: np.ndarray
 
 
-def grouped(pairs: np.ndarray) -> Groups:
+def grouped(pairs: np.ndarray, in_order: np.ndarray) -> Groups:
     """Divide pairs so that a record is in few groups, and a group has few records.
 
     Records are put in the order of their clusters (connected components of the pairs) and cut into
     blocks, between clusters where those are small. A group has the pairs of one block with itself
-    or with another one.
+    or with another one. Inside a cluster they stay in record order, in which large buckets pair
+    neighbours.
 
     Args:
-        pairs: int64[n, 2], unique; places of the earlier and of the later record.
+        pairs: int64[n, 2], unique; positions of the earlier and of the later record in `in_order`.
+        in_order: places of the records, in record order.
     """
     places, ranks = np.unique(pairs, return_inverse=True)
     ranks = ranks.reshape(pairs.shape)
+    pairs = in_order[pairs]
     links = sparse.coo_matrix((np.ones(len(pairs), bool), ranks.T), (len(places), len(places)))
     _, cluster = connected_components(links, directed=False)
     order = np.argsort(cluster, kind="stable")

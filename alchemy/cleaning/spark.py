@@ -113,8 +113,8 @@ class SparkEngine:
             together = keys.repartition(self._partitions(size), "key")
             return self._collected(together, batches.shared_keys, batches.KEY)
 
-        def compare(pairs: np.ndarray) -> pa.Table:
-            groups = pairing.grouped(pairs)
+        def compare(pairs: np.ndarray, in_order: np.ndarray) -> pa.Table:
+            groups = pairing.grouped(pairs, in_order)
             units = set((groups.places >> PLACE_BITS).tolist())
             those = [part for part in reading.parts() if part[0] in units]
             step = functools.partial(pairing.sides, self.job, groups)

@@ -81,6 +81,9 @@ def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
         subject, _, rest = (get_text(commit, "message") or "").partition("\n")
         author = get_object(commit, "author")
         record = {"title": subject, "description": rest, "created_at": author.get("date"), **record}
+    elif "message" in record and "title" not in record:
+        subject, _, rest = (get_text(record, "message") or "").partition("\n")
+        record = {"title": subject, "description": rest, **record}
     title = get_text(record, "title", "subject") or ""
     told = get_text(record, "description", "body")
     body = without_hints(told or "")
@@ -98,7 +101,8 @@ def _change(unit: RawUnit, settings: Settings, value: Any) -> Document:
     base, head = get_object(record, "base"), get_object(record, "head")
     branch = get_text(head, "ref") or get_text(record, "head_branch")
     key = _key(record)
-    untitled = "#" not in key and not title.strip()
+    empty = not title.strip() and ("title" in record or "subject" in record)
+    untitled = "sha" in record and empty
     merged = bool(record.get("merged_at") or record.get("merged") is True)
     parents = [(get_text(p, "sha") or "")[:12] for p in records_in(record, "parents") or ()]
     return make_document(

@@ -25,7 +25,7 @@ class Statistics:
 
     Attributes:
         count: values that are not null; `overflowed` were beyond float64 and count as null.
-        common_share: share of the most frequent value; below one half it may be the sample's.
+        common_share: share of the value that is the most frequent of the sample's.
         digest: of values and nulls, row by row; equal for two that are equal, and by chance once
             in 2^64.
         score: usefulness, from `parts`.
@@ -167,7 +167,7 @@ def statistics(values: np.ndarray, rows: Rows, target: Target | None) -> Statist
     ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)  # of each tie
     runs = np.diff(ends, prepend=-1)
     share = int(runs.max()) / len(ranked)
-    if share > 0.5 and len(ranked) < count:  # it may decide
+    if len(ranked) < count:
         common = ranked[ends[np.argmax(runs)]]
         share = np.count_nonzero(_ranks(every) == common) / count
     if target is None:

@@ -71,7 +71,7 @@ class _Notable:
     """The notable values of all columns, by row; parallel arrays."""
 
     row: np.ndarray  # int32
-    column: np.ndarray  # int16
+    column: np.ndarray  # int32
     value: np.ndarray  # float64
     beyond: np.ndarray  # int32: values of the source as extreme as this one or more
     group: np.ndarray  # int32
@@ -152,7 +152,7 @@ def _notable(place: Ranks, percentile: np.ndarray, column: int) -> _Notable:
     row = np.flatnonzero(high | (enough & (place.at_most <= limit)))
     return _Notable(
         row=row.astype(np.int32),
-        column=np.full(len(row), column, np.int16),
+        column=np.full(len(row), column, np.int32),
         value=place.values[row],
         beyond=np.where(high, above, place.at_most)[row].astype(np.int32),
         group=place.group[row].astype(np.int32),

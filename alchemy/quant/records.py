@@ -65,7 +65,7 @@ def labels_of(document: Document) -> dict[str, list[str]]:
     for name, value in extra.items():
         values = value if isinstance(value, list) else ["yes"] if value is True else [value]
         short = [v for v in values if isinstance(v, str) and 0 < len(v) <= LONGEST_LABEL]
-        if short and len(short) == len(values) and name not in _NOT_LABELS | {*IDENTITY}:
+        if short and len(short) == len(values) and name not in _NOT_LABELS | {*IDENTITY, *LINKED}:
             found[name] = list(dict.fromkeys(short))
     return found
 
@@ -152,6 +152,7 @@ def _frame(documents: list[Document]) -> pl.DataFrame:
         labels = labels_of(document)
         lists.update(dict.fromkeys(labels))
         own = {f"{n}{_NUMBER}" if n in labels else n: v for n, v in document.metrics.items()}
+        own = {f"{n}{_NUMBER}" if n in LINKED else n: v for n, v in own.items()}
         numbers.update(dict.fromkeys(own))
         identity = {name: getattr(document, name, None) for name in IDENTITY}
         identity |= {"document_id": document.id, "kind": kind_of(document)}

@@ -127,8 +127,8 @@ class DividedEngine:
             rows = self.together(batches.shared_keys, keys, batches.KEY, "key")
             return pa.Table.from_pylist(rows, batches.KEY)
 
-        def compare(pairs: np.ndarray) -> pa.Table:
-            step = functools.partial(pairing.sides, self.job, pairing.grouped(pairs))
+        def compare(pairs: np.ndarray, in_order: np.ndarray) -> pa.Table:
+            step = functools.partial(pairing.sides, self.job, pairing.grouped(pairs, in_order))
             sides = self.over(reading.parts(), step)
             similar = functools.partial(pairing.similar, self.job)
             rows = self.together(similar, sides, pairing.SIDE, "group", in_order=True)

@@ -53,6 +53,13 @@ def rows(groups: pairing.Groups, sets: dict[int, np.ndarray]) -> list[dict]:
     ]
 
 
+def grouped(pairs: np.ndarray) -> pairing.Groups:
+    """The groups of pairs of places whose record order is that of the first appearance."""
+    in_order = np.array(list(dict.fromkeys(pairs.ravel().tolist())))
+    position = {place: n for n, place in enumerate(in_order.tolist())}
+    return pairing.grouped(np.vectorize(position.__getitem__)(pairs), in_order)
+
+
 @pytest.mark.parametrize("size", [1, 4, 64])
 @pytest.mark.parametrize("batch", [1, 3, 1000])
 def test_groups_find_the_pairs_that_comparing_one_by_one_finds(
@@ -62,7 +69,7 @@ def test_groups_find_the_pairs_that_comparing_one_by_one_finds(
     monkeypatch.setattr(pairing, "_VALUES", 500)
     pairs, sets = clusters([2, 2, 3, 40, 5, 130, 2, 9], size + batch)
     table = pa.Table.from_pylist(
-        sorted(rows(pairing.grouped(pairs), sets), key=lambda row: row["group"]), pairing.SIDE
+        sorted(rows(grouped(pairs), sets), key=lambda row: row["group"]), pairing.SIDE
     )
     found = [
         (row["first"], row["second"], row["similarity"])
@@ -80,11 +87,20 @@ def test_groups_find_the_pairs_that_comparing_one_by_one_finds(
 
 def test_a_record_is_sent_once_where_clusters_are_small_and_groups_stay_small() -> None:
     small, _ = clusters([7] * 300, 3)
-    groups = pairing.grouped(small)
+    groups = grouped(small)
     assert len(groups.places) == 7 * 300
     assert max(Counter(groups.numbers.tolist()).values()) <= 2 * pairing.GROUP_RECORDS
     large, _ = clusters([5000], 4)
-    groups = pairing.grouped(large)
+    groups = grouped(large)
     assert max(Counter(groups.numbers.tolist()).values()) <= 2 * pairing.GROUP_RECORDS
     assert len(groups.places) < 2 * len(large), "never more than both sides of each pair"
     assert sorted(groups.partners.tolist()) == sorted(large[:, 0].tolist())
+
+
+def test_one_large_bucket_sends_a_record_to_few_groups_whatever_its_place() -> None:
+    """Where the order of records and that of their places differ."""
+    in_order = np.random.default_rng(2).permutation(6000) * 31
+    pairs = np.stack(dedup.bucket_pairs(len(in_order)), axis=1)
+    groups = pairing.grouped(pairs, in_order)
+    assert len(groups.places) < 4 * len(in_order)
+    assert (np.diff(groups.places) >= 0).all()

@@ -106,6 +106,19 @@ def test_a_commit_without_a_message_is_a_record_all_the_same(company):
     assert (commit.title, commit.metrics["description_chars"]) == ("Commit 0123456", 0.0)
 
 
+def test_a_flat_message_is_title_and_body(company):
+    company.put_lines("raw/git_pr/c.jsonl", {"sha": "0123456", "message": "XD-1 Fix\n\nThe tap."})
+    commit = company.document()
+    assert (commit.title, commit.text) == ("XD-1 Fix", "The tap.")
+    assert commit.extra["jira_keys"] == ["XD-1"]
+
+
+def test_a_record_that_names_no_message_at_all_is_quarantined(company):
+    company.put_lines("raw/git_pr/c.jsonl", {"sha": "0123456", "foo": 1}, {"id": "x", "foo": 1})
+    reasons = [reason for _, reason in company.quarantined()]
+    assert reasons == ["title and text are empty"] * 2
+
+
 def test_address_with_another_scheme_is_not_offered_as_a_link(company):
     company.put_lines(
         "raw/git_pr/c.jsonl", {"sha": "0123456", "title": "a", "url": "javascript:alert(1)"}

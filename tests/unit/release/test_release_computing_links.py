@@ -107,3 +107,13 @@ def test_a_plain_title_is_no_title_of_a_commit_without_a_message(tmp_path: Path)
     company = Counter(tmp_path / "w", documents)
     assert "There are 2 commits" in company.text("How many commits are there?")
     assert "There is 1 commit" in company.text("How many commits have a title?")
+
+
+def test_a_field_of_the_tracker_with_our_name_changes_no_count(tmp_path: Path) -> None:
+    documents = [
+        issue(1, "Kafka lag", linked_commits=["see wiki"]),
+        issue(2, "Login fails", linked_commits=7),
+        commit("a1", "Fix", jira_keys=["OPS-1"], created_at="2025-01-06T10:00:00Z"),
+    ]
+    company = Counter(tmp_path / "w", documents)
+    assert "There is 1 issue" in company.text("How many issues have a linked commit?")
