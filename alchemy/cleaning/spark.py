@@ -124,8 +124,8 @@ class SparkEngine:
             together = sides.repartition(self._partitions(size), "group")
             similar = functools.partial(pairing.similar, self.job)
             with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
-                in_order = together.sortWithinPartitions("group")
-                return self._collected(in_order, similar, pairing.SIMILAR)
+                sorted_sides = together.sortWithinPartitions("group")
+                return self._collected(sorted_sides, similar, pairing.SIMILAR)
 
         return find_duplicates(self.job, reading, shared, compare)
 
