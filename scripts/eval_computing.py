@@ -83,7 +83,7 @@ def _judged(computer: Computer, case: dict[str, Any]) -> tuple[str, str]:
         return "left to texts", ""
     if answer.abstained:
         return "refused", answer.text
-    if case["answer"] is not None and all(_holds(answer.text, v) for v in case["answer"]):
+    if case["answer"] is not None and all(holds(answer.text, v) for v in case["answer"]):
         return "right", answer.text
     return "wrong, warned" if _NOTE.search(answer.text) else "wrong", answer.text
 
@@ -93,7 +93,7 @@ def _ask(computer: Computer, question: str) -> Answer | None:
     return made[0] if made else None
 
 
-def _holds(text: str, value: float | str) -> bool:
+def holds(text: str, value: float | str) -> bool:
     """Whether a text has a number (which may be rounded, as far as it shows) or a phrase."""
     if isinstance(value, str):
         return value.lower() in text.lower()

@@ -310,6 +310,7 @@ def _grouped(plan: Plan, result: Result) -> str:
 
 
 def _compared(plan: Plan, result: Result) -> str:
+    of = " of" if result.groups[-1].name else ""  # a value's name, not a condition in words
     named = [
         row if row.name or row.condition is None else replace(row, name=_condition(row.condition))
         for row in result.groups
@@ -320,16 +321,10 @@ def _compared(plan: Plan, result: Result) -> str:
     if result.tied == len(result.groups):
         return f"As many of each: {listed} ({_measure_text(replace(plan, alternatives=()))})."
     second = rest[0]
-    of = " of" if first.condition is None or not _is_phrase(first.name) else ""
     lead = f"{first.name}: {_row_value(plan, first)} against {_row_value(plan, second)}{of} {second.name}, "
     lead += f"{number_text(abs(first.value - second.value))} {'more' if plan.order == 'highest' else 'fewer'}"
     others = f"; all: {listed}" if len(result.groups) > 2 else ""
     return f"{lead}{others} ({_measure_text(replace(plan, alternatives=()))})."
-
-
-def _is_phrase(name: str) -> bool:
-    """Whether a group is called by its condition and not by a value."""
-    return name.startswith(("with ", "without ", "mentioning ", "not mentioning "))
 
 
 def _records(plan: Plan, result: Result, numbers: Mapping[str, int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from alchemy.types import Document, Filters, Principal, Quarantined
 
 _SAMPLES = Path("samples")
 _ASKED = Path(__file__).with_name("asked_questions.jsonl")
+_holds = runpy.run_path("scripts/eval_computing.py")["holds"]
 _TRICKY = Path(__file__).with_name("tricky_questions.jsonl")
 _QUESTIONS = [
     json.loads(line)
@@ -134,17 +136,6 @@ def test_questions_that_were_once_misread(case: dict[str, Any], spring_xd: Count
         return
     assert made is not None and not made[0].abstained
     assert all(_holds(made[0].text, value) for value in case["answer"]), made[0].text
-
-
-def _holds(text: str, value: float | str) -> bool:
-    if isinstance(value, str):
-        return value.lower() in text.lower()
-    for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text):
-        decimals = len(number.partition(".")[2])
-        rounding = 0.5 * 10**-decimals if decimals else 0.0
-        if abs(float(number.replace(",", "")) - value) <= rounding + 1e-9:
-            return True
-    return False
 
 
 @pytest.mark.parametrize(
