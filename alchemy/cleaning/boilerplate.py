@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from alchemy.cleaning.text import fenced_spans, normalise
+from alchemy.cleaning.text import normalise
+from alchemy.markdown import fenced_spans
 from alchemy.types import Document, JsonRecord, text_digest
 
 if TYPE_CHECKING:

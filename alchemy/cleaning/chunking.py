@@ -19,8 +19,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from alchemy.cleaning.text import PAGE_BREAK, fenced_spans
+from alchemy.cleaning.text import PAGE_BREAK
 from alchemy.cleaning.tokens import TokenStarts
+from alchemy.markdown import fenced_spans
 from alchemy.types import Chunk, Document, text_digest
 
 MAX_WORD_CHARS = 4096

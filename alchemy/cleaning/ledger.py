@@ -35,7 +35,7 @@ from alchemy.types import text_digest
 LEDGER = "ledger.jsonl"
 POINTER = "ledger"
 _WASHED = "washed"
-_FORMAT = "4"
+_FORMAT = "5"
 """Of what reading makes: another one whenever its keys, signals or rules change."""
 
 log = get_logger()

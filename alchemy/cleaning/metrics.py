@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from alchemy.cleaning.text import fenced_spans
+from alchemy.markdown import fenced_spans
 from alchemy.types import Document
 
 IDENTITY = ("document_id", "source", "created_at", "updated_at")

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from alchemy.cleaning.text import fenced_spans
 from alchemy.config import QualitySignal
 from alchemy.errors import AlchemyError, ErrorCode
+from alchemy.markdown import fenced_spans
 from alchemy.types import Document, Removed
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from alchemy.markdown import fenced_spans
+
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _LINE_END = re.compile("\r\n|[\r\x0b\x85\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -13,7 +15,6 @@ _LEADING = re.compile(r"\A(?:[ \t]*\n)+")
 PAGE_BREAK = "\f"
 """Stands between two pages of a paged document; see `alchemy.cleaning.chunking`."""
 _BLANK_LINES = re.compile(r"\n{3,}")
-FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
 
 _SPACES = (
     "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
@@ -54,29 +55,6 @@ def normalise(text: str) -> str:
 def one_line(text: str) -> str:
     """The normalised text on one line, for titles."""
     return " ".join(normalise(text).split())
-
-
-def fenced_spans(text: str) -> list[tuple[int, int]]:
-    """Spans of fenced code, fences included, each ending after its last line's newline.
-
-    A fence that is never closed ends the text, as in CommonMark.
-    """
-    spans: list[tuple[int, int]] = []
-    opened: tuple[int, str] | None = None
-    for match in FENCE.finditer(text):
-        mark = match.group(1)
-        line_end = text.find("\n", match.end())
-        line_end = len(text) if line_end < 0 else line_end + 1
-        if opened is None:
-            if mark[0] == "`" and "`" in text[match.end() : line_end]:
-                continue  # inline code that starts a line
-            opened = (match.start(), mark)
-        elif mark.startswith(opened[1]) and not text[match.end() : line_end].strip():
-            spans.append((opened[0], line_end))
-            opened = None
-    if opened is not None:
-        spans.append((opened[0], len(text)))
-    return spans
 
 
 def _single_blank_lines(text: str) -> str:

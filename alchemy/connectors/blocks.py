@@ -125,6 +125,16 @@ def _span(span: Span) -> str:
     return text or span.target
 
 
+def references(blocks: Sequence[Block]) -> list[str]:
+    """What the blocks refer to inside their own body of documents: titles, file names; each once.
+
+    Places in the same document (`#install`) and people (`@ana`) are not among them.
+    """
+    targets = (s.target.strip() for s in flatten(blocks) if s.kind in ("reference", "link"))
+    inside = (t for t in targets if t and t[0] not in "#@" and "://" not in t)
+    return list(dict.fromkeys(inside))
+
+
 def to_markdown(blocks: Sequence[Block]) -> str:
     """Blocks as text, separated by blank lines; no blank line at the ends."""
     return "\n\n".join(part for part in map(_block, blocks) if part.strip())

@@ -8,7 +8,7 @@ from typing import Any
 
 from alchemy.config import Settings
 from alchemy.connectors.adf import parse_adf
-from alchemy.connectors.blocks import to_markdown
+from alchemy.connectors.blocks import Block, references, to_markdown
 from alchemy.connectors.confluence_access import readers
 from alchemy.connectors.confluence_export import export_items
 from alchemy.connectors.fields import (
@@ -102,8 +102,8 @@ def _page(unit: RawUnit, settings: Settings, value: Any) -> Document:
         known = status if status in _STATUSES else "not current"
         raise BadRecord(f"status is {known}")
     title = clean_line(get_text(record, "title") or "")
-    body = normalise(_body(record))
-    comments = _comments(record)
+    body, referred = _body(record)
+    comments, also = _comments(record)
     text = "\n\n".join([part for part in (body, *comments) if part])
     space = _space(record)
     key = f"{identifier(space, 'space')}/" if space else ""
@@ -128,23 +128,26 @@ def _page(unit: RawUnit, settings: Settings, value: Any) -> Document:
             "labels": _labels(record),
             "type": kind if kind and kind != "page" else None,
             "attachments": _children(record, "attachment"),
+            "references": list(dict.fromkeys([*referred, *also])),
         },
     )
 
 
-def _comments(record: Mapping[str, Any]) -> list[str]:
-    """A heading and the comments below the page, where the export has them."""
+def _comments(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """A heading and the comments below the page, where the export has them; what they refer to."""
     comments = get_object(get_object(record, "children"), "comment")
     parts: list[str] = []
+    referred: list[str] = []
     for value in get_list(comments, "results") or ():
         comment = as_object(value, "a comment")
-        text = normalise(_body(comment))
+        text, found = _body(comment)
+        referred += found
         if text:
             date = get_time(get_object(comment, "version"), "createdAt", "when")
             parts.append(
                 f"### Comment {len(parts) + 1}{f' ({date[:10]})' if date else ''}\n\n{text}"
             )
-    return ["## Comments", *parts] if parts else []
+    return ["## Comments", *parts] if parts else [], referred
 
 
 def _numbers(record: Mapping[str, Any], comments: int) -> dict[str, float | None]:
@@ -171,25 +174,32 @@ def _children(record: Mapping[str, Any], name: str) -> list[str] | None:
     return [clean_line(title) for title in titles if title]
 
 
-def _body(record: Mapping[str, Any]) -> str:
-    """The page's text from the first representation that is there."""
+def _body(record: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The page's text from the first representation that is there, and what it refers to."""
+    content = _content(record)
+    if isinstance(content, str):
+        return normalise(content), []
+    return normalise(to_markdown(content)), [clean_line(r) for r in references(content)]
+
+
+def _content(record: Mapping[str, Any]) -> tuple[Block, ...] | str:
     body = record.get("body")
     if body is None:
         return ""
     if isinstance(body, str):
-        return to_markdown(parse_storage(body)) if _is_markup(body) else body
+        return parse_storage(body) if _is_markup(body) else body
     forms = as_object(body, "body")
     for name in ("storage", "view", "export_view"):
         content = get_object(forms, name)
         if content:
-            return to_markdown(parse_storage(get_text(content, "value") or ""))
+            return parse_storage(get_text(content, "value") or "")
     if wiki := get_object(forms, "wiki"):
-        return to_markdown(parse_wiki(get_text(wiki, "value") or ""))
+        return parse_wiki(get_text(wiki, "value") or "")
     if plain := get_object(forms, "plain"):
         return get_text(plain, "value") or ""
     adf = get_object(forms, "atlas_doc_format").get("value")
     if adf is not None:
-        return to_markdown(parse_adf(parsed(adf) if isinstance(adf, str) else adf))
+        return parse_adf(parsed(adf) if isinstance(adf, str) else adf)
     raise BadRecord("body has no storage, view, export_view or atlas_doc_format value")
 
 

@@ -14,7 +14,7 @@ from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
 from alchemy.config import Settings
 from alchemy.connectors.asciidoc import parse_asciidoc
-from alchemy.connectors.blocks import to_markdown
+from alchemy.connectors.blocks import references, to_markdown
 from alchemy.connectors.content import Content, utc
 from alchemy.connectors.encodings import decode
 from alchemy.connectors.fields import BadRecord, clean_line, normalise, outside_fences, text_metrics
@@ -112,16 +112,18 @@ def _markdown(raw: bytes, _: int) -> Content:
 
 def _asciidoc(raw: bytes, _: int) -> Content:
     source, extra = _decoded(raw)
-    return Content("", to_markdown(parse_asciidoc(normalise(source))), extra=extra)
+    blocks = parse_asciidoc(normalise(source))
+    return Content("", to_markdown(blocks), extra=extra | {"references": references(blocks)})
 
 
 def _html(raw: bytes, _: int) -> Content:
     source, extra = _decoded(raw, declared=True)
     try:
-        text, title = to_markdown(parse_html(source)), html_title(source)
+        blocks, title = parse_html(source), html_title(source)
     except (etree.LxmlError, ValueError) as error:
         raise BadRecord("not readable as HTML") from error
-    return Content(clean_line(title), text, extra=extra)
+    found = {"references": references(blocks)}
+    return Content(clean_line(title), to_markdown(blocks), extra=extra | found)
 
 
 def _plain(raw: bytes, _: int) -> Content:

@@ -263,10 +263,16 @@ def _shown(macro: Any) -> Inline:
 
 
 def _reference(resource: Any) -> Span:
-    target = _resource(resource)
+    name = _resource(resource)
     if name_of(resource) == "ri:url":
-        return Span(target, "link", target)
-    return Span(target, "reference", target)
+        return Span(name, "link", name)
+    return Span(name, "reference", _place(resource))
+
+
+def _place(resource: Any) -> str:
+    """What a resource is found by: its name, of a page in another space `SPACE:title`."""
+    name, space = _resource(resource), attribute(resource, "ri:space-key")
+    return f"{space}:{name}" if space and name_of(resource) in ("ri:page", "ri:blog-post") else name
 
 
 def _tasks(element: Any) -> tuple[Entry, ...]:
@@ -383,13 +389,15 @@ def _page_link(element: Any) -> list[Span]:
         (c for c in element if name_of(c) in ("ac:plain-text-link-body", "ac:link-body")), None
     )
     resource = next((c for c in element if name_of(c).startswith("ri:")), None)
-    target = _resource(resource) if resource is not None else attribute(element, "ac:anchor")
+    anchor = attribute(element, "ac:anchor")
+    name = _resource(resource) if resource is not None else anchor
+    target = _place(resource) if resource is not None else f"#{anchor}"
     if body is None:
-        return [Span(target, "reference", target)]
+        return [Span(name, "reference", target)]
     inside = _trimmed(_inside(body))
     if any(span.kind in ("code", "image") for span in inside):
         return list(inside)
-    return [Span("".join(span.text for span in inside).strip() or target, "reference", target)]
+    return [Span("".join(span.text for span in inside).strip() or name, "reference", target)]
 
 
 def _resource(element: Any) -> str:

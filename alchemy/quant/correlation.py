@@ -12,8 +12,11 @@ from alchemy.quant.columns import Statistics
 from alchemy.quant.features import Feature
 from alchemy.quant.table import BLOCK_CELLS, row_batches
 
-SLICE_CELLS = BLOCK_CELLS // 8
-"""Values per slice of rows; the sums need about six arrays of that size."""
+SLICE_CELLS = BLOCK_CELLS // 4
+"""Values per slice of rows; the sums need about three arrays of that size."""
+WIDER = 12
+"""Features that are correlated at a time, for each column of a block of values: the sums of so many
+pairs take about as much memory, and each block is computed anew for each other one."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def correlations(
     mean = np.array([stats[f.name].mean for f in features])
     std = np.array([stats[f.name].std or 1.0 for f in features])
     sums = np.zeros((6, len(left), len(right)))
+    held = _Products(np.empty(0), [])
     expressions = [f.expression() for f in features]
     for batch in row_batches(frame, expressions, rows, cells=SLICE_CELLS):
         values = batch.to_numpy()
@@ -49,18 +53,14 @@ def correlations(
         whole = masks.min(axis=0) == 1
         for column in np.flatnonzero(~whole[own]):
             values[:, column] = np.nan_to_num(values[:, column])
-        x, in_x = values[:, : len(left)], own[: len(left)]
-        y, in_y = (x, in_x) if same else (values[:, len(left) :], own[len(left) :])
+        x, y = values[:, : len(left)], values[:, -len(right) :]
         squares = values * values
         xx, yy = squares[:, : len(left)], squares[:, -len(right) :]
-        sums += (
-            (masks.T @ masks)[np.ix_(in_x, in_y)],
-            (x.T @ masks)[:, in_y],
-            (masks.T @ y)[in_x],
-            (xx.T @ masks)[:, in_y],
-            (masks.T @ yy)[in_x],
-            x.T @ y,
-        )
+        products = [masks.T @ masks, x.T @ masks, masks.T @ y, xx.T @ masks, masks.T @ yy, x.T @ y]
+        if not held.add(own, products):
+            held.into(sums)
+            held = _Products(own, products)
+    held.into(sums)
     n, sx, sy, sxx, syy, sxy = sums
     with np.errstate(divide="ignore", invalid="ignore"):
         variance_x, variance_y = sxx - sx * sx / n, syy - sy * sy / n
@@ -68,6 +68,40 @@ def correlations(
     # on the shared rows one of them may hardly vary: then rounding, not data, would decide
     steady = (variance_x <= 1e-9 * n) | (variance_y <= 1e-9 * n) | ~np.isfinite(r)
     return Correlations(np.where(steady, 0.0, np.clip(r, -1.0, 1.0)), n)
+
+
+@dataclass
+class _Products:
+    """Products over rows, by pattern of missing values where that is enough.
+
+    Attributes:
+        own: the pattern of each feature: int64[left + right], or of one side that is both.
+        sums: patterns × patterns, left × patterns, patterns × right twice, left × right.
+    """
+
+    own: np.ndarray
+    sums: list[np.ndarray]
+
+    def add(self, own: np.ndarray, products: Sequence[np.ndarray]) -> bool:
+        """Add those of further rows; False when their patterns are others."""
+        if not np.array_equal(own, self.own):
+            return False
+        for held, product in zip(self.sums, products, strict=True):
+            held += product
+        return True
+
+    def into(self, sums: np.ndarray) -> None:
+        """Add them to the sums over shared rows, of each pair of features: float64[6, p, q]."""
+        if not self.sums:
+            return
+        of_x, of_y = self.own[: sums.shape[1]], self.own[-sums.shape[2] :]
+        both, x, y, xx, yy, xy = self.sums
+        sums[0] += both[np.ix_(of_x, of_y)]
+        sums[1] += x[:, of_y]
+        sums[2] += y[of_x]
+        sums[3] += xx[:, of_y]
+        sums[4] += yy[of_x]
+        sums[5] += xy
 
 
 def _masks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

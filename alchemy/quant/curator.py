@@ -18,7 +18,7 @@ import polars as pl
 
 from alchemy.config import QuantSettings
 from alchemy.quant.columns import Rows, Statistics, Target, statistics
-from alchemy.quant.correlation import Correlations, correlations
+from alchemy.quant.correlation import WIDER, Correlations, correlations
 from alchemy.quant.features import KINDS, Feature, Recipes
 from alchemy.quant.table import collect, column_blocks, write_rows
 from alchemy.stage import Progress, no_progress
@@ -153,7 +153,7 @@ def _independent(
     progress: Progress,
 ) -> tuple[list[Feature], list[Decision]]:
     """Walk the features in order of preference and drop each that a kept one already tells."""
-    width = settings.block_columns
+    width = WIDER * settings.block_columns
     kept: list[Feature] = []
     decisions: list[Decision] = []
     for start in range(0, len(features), width):

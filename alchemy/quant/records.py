@@ -39,7 +39,10 @@ MOST_VALUES = 5_000
 """Distinct values up to which a label's values are recognised in questions."""
 _BATCH = 5_000
 _NOT_LABELS = frozenset(
-    {"columns", "parents", "path", "head", "encoding", "front_matter", "links", "issues", "same_as"}
+    {
+        *("columns", "parents", "path", "head", "encoding", "front_matter", "links", "issues"),
+        *("references", "same_as"),
+    }
 )
 LINKED: Mapping[str, str] = {
     "linked_commits": "commit",

@@ -18,6 +18,7 @@ _MONTHS = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _NUMBER = r"(?:\d+|two|three|four|five|six|seven|eight|nine|ten)"
 _LINKED = r"(?:commits?|check-?ins?|pull requests?|merge requests?|prs?|mrs?)"
 _ISSUES = r"(?:issues?|tickets?|jiras?)"
+_PAGES = r"pages?|documents?|docs?"
 _NAMED = r"(?:linked to|tied to|attached to|referenced (?:by|in)|mentioned (?:by|in)|named (?:by|in)|cited (?:by|in))"
 _BE = ((r"\b(?:is|are|was|were|have been|has been) ", "have"), (r"\b", "with"))
 """Before what a record is: a verb of the sentence, or a part of its subject."""
@@ -53,6 +54,18 @@ _LINKS: tuple[tuple[str, str], ...] = (
     ),
 )
 """An issue's commits are what names it."""
+_INBOUND: tuple[tuple[str, str], ...] = (
+    (
+        rf"\b(most|least)(?: often| frequently)?[ -]linked(?:[ -]to)? ({_PAGES})\b",
+        r"\2 with the \1 inbound links",
+    ),
+    (rf"\borphan(?:ed)? ({_PAGES})\b", r"\1 with no inbound links"),
+    (
+        rf"\b({_PAGES}) (?:that |which )?(?:nothing|nobody|no one|no (?:other )?(?:{_PAGES})) links? to\b",
+        r"\1 with no inbound links",
+    ),
+)
+"""Pages by what links to them; `links` alone are those that a page makes."""
 _QUESTIONS: tuple[tuple[str, str], ...] = (
     (
         r"\bwhat (?:do|does|did) (?:all )?(?:the )?([a-z ]+?) add up to" + _END,
@@ -121,6 +134,7 @@ _QUESTIONS: tuple[tuple[str, str], ...] = (
 REWRITES: tuple[tuple[str, str], ...] = (
     *_SPELLING,
     *_LINKS,
+    *_INBOUND,
     *_QUESTIONS,
     (
         r"^compare (?:the )?(.+?) (?:with|to|against|and) (?:those|the ones|that)(?: of)? ",

@@ -20,6 +20,7 @@ from alchemy.protocols import Lake
 from alchemy.quant.contract import CONTRACT_KEY, Contract, parse_contract
 from alchemy.quant.curator import curate, write_features
 from alchemy.quant.features import Recipes, plan, write_base
+from alchemy.quant.inbound import with_inbound_links
 from alchemy.quant.insights import insights
 from alchemy.quant.page import report_page
 from alchemy.quant.profile import Profile
@@ -31,8 +32,10 @@ from alchemy.quant.validator import enforce, validate
 from alchemy.stage import Progress, StageContext, no_progress, write_jsonl
 from alchemy.types import Receipt, text_digest
 
+METRICS = "work/metrics.parquet"
 TABLE, BASE = "work/table.parquet", "work/base_features.parquet"
 """Handed from step to step; `clean` deletes them at the end."""
+COPIES = "copies.jsonl"
 PROFILE, REPORT, RECIPES = "profile.json", "report.json", "features.json"
 FEATURES, INSIGHTS = "final_features.parquet", "insights.jsonl"
 PAGE = "report.html"
@@ -181,11 +184,14 @@ def explain(
 
 
 def scout_step(context: StageContext) -> Receipt:
-    """Profile the metrics of this run."""
-    source = context.fetch(f"processed/{context.run_id}/metrics.parquet")
-    profile = profile_table(source, _space(context), context.settings.quant)
+    """Profile the metrics of this run, with what only the whole corpus says of a document."""
+    metrics, corpus, copies = _washed(context, "metrics.parquet", "cleaned_corpus.jsonl", COPIES)
+    space = _space(context)
+    (space / METRICS).parent.mkdir(parents=True, exist_ok=True)
+    with_inbound_links(metrics, corpus, copies, space / METRICS)
+    profile = profile_table(space / METRICS, space, context.settings.quant)
     context.progress("quant.profiled", {"rows": profile.rows, "columns": len(profile.columns)})
-    return _publish(context, [TABLE, PROFILE], profile.rows)
+    return _publish(context, [METRICS, TABLE, PROFILE], profile.rows)
 
 
 def validate_step(context: StageContext, baseline: Baseline | None = None) -> Receipt:
@@ -227,13 +233,11 @@ def features_step(context: StageContext) -> Receipt:
 
 def curate_step(context: StageContext) -> Receipt:
     """Select, rank and explain; the receipt of the stage."""
-    space = _fetched(context, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE, HISTORY)
-    wash = f"processed/{context.run_id}"
-    corpus = context.fetch(f"{wash}/cleaned_corpus.jsonl")
-    metrics, copies = (context.fetch(f"{wash}/{n}") for n in ("metrics.parquet", "copies.jsonl"))
-    bad = f"{wash}/quarantine.jsonl"
+    space = _fetched(context, METRICS, TABLE, BASE, PROFILE, RECIPES, REPORT, PAGE, HISTORY)
+    corpus, copies = _washed(context, "cleaned_corpus.jsonl", COPIES)
+    bad = f"processed/{context.run_id}/quarantine.jsonl"
     quarantine = context.fetch(bad) if context.lake.exists(bad) else None
-    write_records(corpus, metrics, copies, space / RECORDS, quarantine)
+    write_records(corpus, space / METRICS, copies, space / RECORDS, quarantine)
     facts = Facts(space / RECORDS, _facts_before(context, space))
     outcome = select(space, context.settings.quant, progress=context.progress)
     outcome = explain(space, context.settings.quant, outcome, facts)
@@ -259,7 +263,7 @@ def run(context: StageContext, baseline: Baseline | None = None) -> Receipt:
 
 def clean(lake: Lake, run_id: str) -> None:
     """Delete what the steps handed over."""
-    for name in (TABLE, BASE):
+    for name in (METRICS, TABLE, BASE):
         lake.delete(f"quant/{run_id}/{name}")
 
 
@@ -289,6 +293,11 @@ def _fetched(context: StageContext, *names: str) -> Path:
     for name in names:
         context.fetch(f"{_prefix(context)}/{name}")
     return _space(context)
+
+
+def _washed(context: StageContext, *names: str) -> list[Path]:
+    """Files of this run's wash."""
+    return [context.fetch(f"processed/{context.run_id}/{name}") for name in names]
 
 
 def _publish(

@@ -74,6 +74,11 @@ _COLUMNS: Mapping[str, Sequence[str]] = {
     "chars": ("text lengths?", "lengths? of (?:the |their )?texts?", "lengths?", "characters?"),
     "title_chars": ("title lengths?", "lengths? of (?:the |their )?titles?", "titles?"),
     "links": ("web links?", "hyperlinks?", "links?"),
+    "inbound_links": (
+        "(?:inbound|incoming) (?:links?|references?)",
+        "back-?links?",
+        "links? (?:to|pointing (?:to|at)) (?:it|them)",
+    ),
     "linked_commits": ("(?:linked|associated|referencing) (?:commits?|check-?ins?)",),
     "linked_pull_requests": (
         "(?:linked|associated|referencing) (?:pull requests?|merge requests?|prs?|mrs?)",
@@ -123,7 +128,7 @@ ONLY_RECORDS = frozenset(
 TEXTS = ("description_chars",)
 """Lengths of texts: a record has the text where the length is above 0."""
 COUNTED = frozenset(
-    "comment_count comments attachments votes watches worklogs reopened assignee_changes links "
+    "comment_count comments attachments votes watches worklogs reopened assignee_changes links inbound_links "
     "additions deletions files review_rounds child_pages linked_commits linked_pull_requests".split()
 )
 """Columns where `no` means 0, and missing means that the source did not say."""

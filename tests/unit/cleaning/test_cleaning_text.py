@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alchemy.cleaning.text import fenced_spans, normalise, one_line
+from alchemy.cleaning.text import normalise, one_line
+from alchemy.markdown import fenced_spans
 
 patient = settings(deadline=None)  # a busy machine is no failure
 

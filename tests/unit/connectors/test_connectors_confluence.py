@@ -66,8 +66,29 @@ def test_storage_format_page_becomes_light_markdown(company):
     assert document.uri == "https://wiki.example.org/x/42"
     assert document.created_at == "2015-01-02T03:04:05Z"
     assert document.updated_at == "2016-01-02T03:04:05Z"
-    assert document.extra == {"space": "XD", "ancestors": ["Guide"]}
+    assert document.extra == {"space": "XD", "ancestors": ["Guide"], "references": ["Streams"]}
     assert document.metrics == {"chars": float(len(MARKDOWN)), "headings": 1.0, "links": 1.0}
+
+
+def test_a_page_names_what_it_and_its_comments_refer_to(company):
+    link = '<ac:link {anchor}><ri:page ri:content-title="{title}" {space}/></ac:link>'
+    body = "".join(
+        (
+            link.format(title="Streams", space="", anchor='ac:anchor="tap"'),
+            link.format(title="Home", space='ri:space-key="OPS"', anchor=""),
+            '<ac:link ac:anchor="below"/><a href="/x/7">seven</a><a href="https://x.org/">x</a>',
+            '<ac:link><ri:user ri:username="ana"/></ac:link>',
+        )
+    )
+    comment = f"<p>{link.format(title='Jobs', space='', anchor='')}</p>"
+    page = {
+        **{"title": "T", "space": "S", "body": f"<p>{body}</p>"},
+        "children": {"comment": {"results": [{"body": {"storage": {"value": comment}}}]}},
+    }
+    company.put_lines("raw/confluence/p.jsonl", page)
+    document = company.document()
+    assert document.extra["references"] == ["Streams", "OPS:Home", "/x/7", "Jobs"]
+    assert "Streams" in document.text and "OPS" not in document.text
 
 
 def test_storage_that_is_not_well_formed_keeps_its_text(company):

@@ -48,6 +48,18 @@ def test_html_page_with_declared_encoding(company):
     assert document.text == "# Menu\n\nCrêpe\nThé\n\n- Port: 9000\n\n```java\nint  a;\n```"
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a.adoc", "= T\n\nSee xref:guide/Jobs#run[jobs], <<below>> and https://x.org[x]."),
+        ("a.html", '<h1>T</h1><p><a href="guide/Jobs#run">j</a> <a href="below">b</a></p>'),
+    ],
+)
+def test_a_file_names_the_files_it_refers_to(company, path, text):
+    company.put(f"raw/documents/{path}", text.encode())
+    assert company.document().extra["references"] == ["guide/Jobs#run", "below"]
+
+
 def test_text_without_a_heading_is_named_by_its_file(company):
     company.put("raw/documents/release_notes.txt", "Fixed.\x1b[31m Red\x1b[0m\x07")
     document = company.document()
