@@ -52,17 +52,20 @@ def _of_kind(kind: int, digests: Iterable[int]) -> np.ndarray:
     return (whole // _KINDS * _KINDS + np.uint64(kind)).view(np.int64)
 
 
-def band_keys(job: Job, removed: np.ndarray, parts: Iterable[Part]) -> Batches:
-    """Parts → KEY: a row for each band of each record not yet removed.
+def band_keys(job: Job, removed: np.ndarray, which: slice, parts: Iterable[Part]) -> Batches:
+    """Parts → KEY: a row for each of these bands of each record not yet removed.
 
     Args:
         removed: places, int64, sorted.
+        which: of the bands of a record, which are all of one number or none.
     """
     for table in tables(job, "signed", ["bands"], parts):
         kept = without(table, removed)
         bands = kept["bands"].combine_chunks()
-        lengths = bands.value_lengths().to_numpy()
-        yield _keys(bands.flatten().to_numpy(), np.repeat(kept["place"].to_numpy(), lengths))
+        having = bands.value_lengths().to_numpy() > 0
+        places = kept["place"].to_numpy()[having]
+        keys = bands.flatten().to_numpy().reshape(len(places), -1)[:, which]
+        yield _keys(keys.ravel(), np.repeat(places, keys.shape[1]))
 
 
 def shared_keys(batches: Batches) -> Batches:

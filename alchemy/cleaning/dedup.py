@@ -198,31 +198,31 @@ def bucket_pairs(size: int, start: int = 1, stop: int = 0) -> tuple[np.ndarray, 
     return earlier, each
 
 
-def near_duplicates(pairs: np.ndarray, similar: np.ndarray) -> list[tuple[int, int, float]]:
-    """Who goes, by rule 3: (record, what it is most similar to of those that stay, how similar).
+def near_duplicates(pairs: np.ndarray, similar: np.ndarray) -> np.ndarray:
+    """Who goes, by rule 3, and for whom: the most similar one of those that stay.
 
     Args:
         pairs: int64[n, 2], verified; the earlier and the later record by their places in the order.
         similar: float64[n]; their similarity.
 
     Returns:
-        In record order.
+        int64[m]: rows of `pairs` whose later record goes for the earlier one, in record order.
     """
     if not (pairs[:, 0] < pairs[:, 1]).all():
         raise ValueError("a pair is not in record order")
     # of each record the most similar earlier one first, of equals the earliest
     order = np.lexsort((pairs[:, 0], -similar, pairs[:, 1]))
     gone = bytearray(int(pairs.max(initial=-1)) + 1)
-    removed: list[tuple[int, int, float]] = []
+    deciding: list[np.ndarray] = []
     for start in range(0, len(order), _DECIDED):
         rows = order[start : start + _DECIDED]
-        for (first, second), similarity in zip(
-            pairs[rows].tolist(), similar[rows].tolist(), strict=True
-        ):
+        decides = np.zeros(len(rows), bool)
+        for n, (first, second) in enumerate(pairs[rows].tolist()):
             if not gone[second] and not gone[first]:
                 gone[second] = 1
-                removed.append((second, first, similarity))
-    return removed
+                decides[n] = True
+        deciding.append(rows[decides])
+    return np.concatenate([np.empty(0, np.int64), *deciding])
 
 
 @lru_cache(maxsize=_CACHED_WORDS)

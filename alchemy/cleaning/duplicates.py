@@ -2,14 +2,17 @@
 
 Whoever does the work brings two things: a way to find the records that share a key (`Shared`), and a
 way to compare pairs (`Compare`). Both are spread over executors by `spark` and done in place by
-`local`. Only records that share something come back here, where the rules of `dedup` decide.
+`local`. Only records that share something come back here, where the rules of `dedup` decide: of each
+its place, its position and its sketch stay in memory (80 bytes), and the bands a slice at a time.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections import Counter
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,10 +23,10 @@ import pyarrow.compute as pc
 
 from alchemy.cleaning import batches, dedup
 from alchemy.cleaning.batches import Batches, Part
+from alchemy.cleaning.copies import copies_of
 from alchemy.cleaning.parts import Job
-from alchemy.cleaning.plan import Duplicates, Reading
+from alchemy.cleaning.plan import REMOVED, Duplicates, Reading
 from alchemy.cleaning.reading import PLACE_BITS
-from alchemy.types import Removed
 
 Shared: TypeAlias = Callable[[Callable[[Iterable[Part]], Batches]], pa.Table]
 """A step parts → KEY → the rows of schema KEY whose key several records have, in any order."""
@@ -35,17 +38,7 @@ _compute: Any = pc
 """The same module, untyped: its functions are made when it is imported."""
 _RECORD = ("id", "source", "created", "updated", "exact", "filter")
 _FRAME = pl.Schema({"place": pl.Int64, **dict.fromkeys(_RECORD, pl.String)})
-_SKETCHED = pl.Schema(
-    {
-        "place": pl.Int64,
-        **dict.fromkeys(("id", "source", "created"), pl.String),
-        "sketch": pl.Binary,
-    }
-)
-"""No more than near duplicates are decided by: it is held for half the records of a corpus."""
-_GONE = pl.Schema(
-    {"place": pl.Int64, **dict.fromkeys(("id", "source", "reason", "survivor"), pl.String)}
-)
+_NAMED = pl.Schema({"place": pl.Int64, "id": pl.String, "source": pl.String})
 
 
 _BLOCK = 1 << 20
@@ -54,27 +47,58 @@ _HELD = 1 << 24
 """Pairs found, some of them more than once, before they are made unique."""
 
 
-def find_duplicates(job: Job, reading: Reading, shared: Shared, compare: Compare) -> Duplicates:
-    """Apply the rules of `dedup` to everything that was read."""
+@dataclass(frozen=True)
+class _InOrder:
+    """Records that may have near duplicates, in record order.
+
+    Attributes:
+        places: int64[n], of each position.
+        by_place: int64[n], positions in the order of places.
+    """
+
+    places: np.ndarray
+    by_place: np.ndarray
+
+    def positions(self, places: np.ndarray) -> np.ndarray:
+        """Of records that are among them: int64[m]."""
+        return self.by_place[np.searchsorted(self.places, places, sorter=self.by_place)]
+
+
+def find_duplicates(
+    job: Job, reading: Reading, shared: Shared, compare: Compare, at_once: int = 1 << 23
+) -> Duplicates:
+    """Apply the rules of `dedup` to everything that was read.
+
+    Args:
+        at_once: rows of bands that are looked at together, about.
+    """
     parts = reading.parts()
     if not parts:
-        return _duplicates(pl.DataFrame(schema=_GONE), [], pl.DataFrame(schema=_SKETCHED), 0)
+        nothing = pl.DataFrame(schema=REMOVED)
+        return Duplicates(nothing, copies_of(nothing), 0)
     forgotten = _forgotten(job, parts)
     suspects = shared(partial(batches.identity_keys, job))["place"].to_numpy()
-    records = _records(job, parts, np.setdiff1d(suspects, forgotten["place"].to_numpy()))
+    records = _records(job, parts, np.setdiff1d(suspects, forgotten["place"].to_numpy()), _FRAME)
     gone = pl.concat([forgotten, _judged(records)])
     out = np.sort(gone["place"].to_numpy())
-    members = shared(partial(batches.band_keys, job, out))
-    near = _records(job, parts, members["place"].to_numpy(), _SKETCHED).sort("created", "id")
+    order = _in_order(job, parts, out)
     threshold = job.settings.cleaning.near_duplicate_jaccard
-    pairs = _candidates(members, near, threshold)
-    similar = compare(pairs, near["place"].to_numpy()) if len(pairs) else None
-    removed = _verified(near, similar) if similar else []
-    return _duplicates(gone, removed, near, len(pairs))
+    bands, _ = dedup.band_shape(threshold)
+    slices = min(bands, math.ceil(len(order.places) * bands / at_once))
+    steps = [
+        partial(batches.band_keys, job, out, slice(first, None, slices)) for first in range(slices)
+    ]
+    pairs = _candidates(map(shared, steps), _sketches(job, parts, order), order, threshold)
+    similar = compare(pairs, order.places) if len(pairs) else None
+    near = _verified(job, parts, order, similar) if similar else pl.DataFrame(schema=REMOVED)
+    removed = pl.concat([gone, near]).sort(
+        "id", "reason", pl.col("survivor").fill_null(""), "place"
+    )
+    return Duplicates(removed, copies_of(removed), len(pairs))
 
 
 def _records(
-    job: Job, parts: Sequence[Part], places: np.ndarray, schema: pl.Schema = _FRAME
+    job: Job, parts: Sequence[Part], places: np.ndarray, schema: pl.Schema
 ) -> pl.DataFrame:
     """What decides about the records at these places, in any order."""
     wanted = np.unique(places)
@@ -92,10 +116,10 @@ def _records(
 
 
 def _forgotten(job: Job, parts: Sequence[Part]) -> pl.DataFrame:
-    """What a tombstone of its own tenant names, in all its versions: schema _GONE."""
+    """What a tombstone of its own tenant names, in all its versions: schema REMOVED."""
     found: list[dict[str, Any]] = []
     if not job.forgotten:
-        return pl.DataFrame(schema=_GONE)
+        return pl.DataFrame(schema=REMOVED)
     ids = pa.array(sorted({document_id for _, document_id in job.forgotten}), pa.string())
     for part in parts:
         for table in batches.tables(job, "signed", _RECORD, [part]):
@@ -109,12 +133,14 @@ def _forgotten(job: Job, parts: Sequence[Part]) -> pl.DataFrame:
             }
             for row in named:
                 if (owners[row["place"]], row["id"]) in job.forgotten:
-                    found.append({**row, "reason": dedup.FORGOTTEN, "survivor": None})
-    return pl.DataFrame(found, schema=_GONE) if found else pl.DataFrame(schema=_GONE)
+                    found.append({**row, "reason": dedup.FORGOTTEN})
+    return pl.DataFrame(
+        [{name: row.get(name) for name in REMOVED} for row in found], schema=REMOVED
+    )
 
 
 def _judged(records: pl.DataFrame) -> pl.DataFrame:
-    """Those that go by rules 1 and 2 or by a filter: schema _GONE."""
+    """Those that go by rules 1 and 2 or by a filter: schema REMOVED."""
     versions = records.sort("id", "updated", "place").with_columns(
         newest=pl.col("id").ne(pl.col("id").shift(-1)).fill_null(value=True),
         final=pl.col("exact").last().over("id"),
@@ -137,45 +163,71 @@ def _judged(records: pl.DataFrame) -> pl.DataFrame:
         ),
         copies.with_columns(reason=pl.lit(dedup.EXACT)),
     ]
-    return pl.concat([part.select(list(_GONE)) for part in every])
+    exact = pl.when(pl.col("reason") == dedup.EXACT).then(1.0)
+    return pl.concat([p.with_columns(similarity=exact).select(list(REMOVED)) for p in every])
 
 
-def _candidates(members: pa.Table, near: pl.DataFrame, threshold: float) -> np.ndarray:
+def _in_order(job: Job, parts: Sequence[Part], removed: np.ndarray) -> _InOrder:
+    """Those that are not yet removed and have bands."""
+    frames: list[pl.DataFrame] = []
+    for table in batches.tables(job, "signed", ["created", "id", "bands"], parts):
+        kept = batches.without(table, removed)
+        kept = kept.filter(_compute.greater(_compute.list_value_length(kept["bands"]), 0))
+        frames.append(pl.DataFrame(kept.drop_columns("bands")))
+    every = pl.concat(frames)
+    places = every["place"].to_numpy()
+    order = every.select(pl.arg_sort_by("created", "id")).to_series().to_numpy().astype(np.int64)
+    places = places[order]
+    return _InOrder(places, np.argsort(places))
+
+
+def _sketches(job: Job, parts: Sequence[Part], order: _InOrder) -> np.ndarray:
+    """Of each position: uint64[n, SKETCH_BYTES / 8]."""
+    known = order.places[order.by_place]
+    found = np.empty((len(known), dedup.SKETCH_BYTES // 8), np.uint64)
+    for table in batches.tables(job, "signed", ["sketch"], parts):
+        mine = table.filter(pa.array(batches.among(table["place"].to_numpy(), known)))
+        joined = b"".join(mine["sketch"].to_pylist())
+        positions = order.positions(mine["place"].to_numpy())
+        found[positions] = np.frombuffer(joined, np.uint64).reshape(len(positions), -1)
+    return found
+
+
+def _candidates(
+    members: Iterable[pa.Table], sketches: np.ndarray, order: _InOrder, threshold: float
+) -> np.ndarray:
     """Pairs that share a band and whose sketches are alike: int64[n, 2], sorted, unique.
 
     A corpus of many similar records has quadratically many pairs in its buckets, nearly all of them
     well below the threshold: the sketches sort those out before anyone reads their texts.
 
     Args:
-        members: schema KEY.
-        near: all their records, schema _SKETCHED, in record order.
+        members: schema KEY, all rows of a band in one of them.
+        sketches: of each position in `order`.
 
     Returns:
-        Positions in `near`, (earlier, later).
+        Positions in `order`, (earlier, later).
     """
-    if near.height == 0:
-        return np.empty((0, 2), np.int64)
-    sketches = np.frombuffer(b"".join(near["sketch"]), np.uint64).reshape(near.height, -1)
+    number = max(1, len(order.places))
     enough = dedup.least_matches(threshold)
     found, held = [np.empty(0, np.int64)], 0
-    for earlier, later in _bucketed(members, near["place"].to_numpy()):
+    for earlier, later in itertools.chain.from_iterable(_bucketed(m, order) for m in members):
         alike = dedup.sketch_matches(sketches[earlier], sketches[later]) >= enough
         # one number for a pair, so that a plain sort puts them in order
-        found.append(np.unique(earlier[alike] * near.height + later[alike]))
+        found.append(np.unique(earlier[alike] * number + later[alike]))
         held += len(found[-1])
         if held > _HELD:  # a pair comes once for each band that it shares
             found, held = [np.unique(np.concatenate(found))], 0
-    first, second = np.divmod(np.unique(np.concatenate(found)), near.height)
+    first, second = np.divmod(np.unique(np.concatenate(found)), number)
     return np.stack([first, second], axis=1)
 
 
-def _bucketed(members: pa.Table, in_order: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs of all buckets, a block at a time: positions in `in_order`, earlier and later."""
-    by_place = np.argsort(in_order)
+def _bucketed(members: pa.Table, order: _InOrder) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of all buckets, a block at a time: positions, earlier and later."""
     keys, places = (members[name].to_numpy() for name in batches.KEY.names)
-    ranks = by_place[np.searchsorted(in_order[by_place], places)]
-    order = np.lexsort((ranks, keys))
-    keys, ranks = keys[order], ranks[order]
+    ranks = order.positions(places)
+    by_key = np.lexsort((ranks, keys))
+    keys, ranks = keys[by_key], ranks[by_key]
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
     sizes = np.diff(np.append(starts, len(keys)))
     tall = _BLOCK // (2 * dedup.BUCKET_PAIRS)  # later records of one bucket in a block
@@ -189,49 +241,18 @@ def _bucketed(members: pa.Table, in_order: np.ndarray) -> Iterator[tuple[np.ndar
                 yield ranks[first + earlier].ravel(), ranks[first + later].ravel()
 
 
-def _verified(near: pl.DataFrame, similar: pa.Table) -> list[Removed]:
-    """The near duplicates among `near`, in record order, by pairs of schema SIMILAR."""
-    places = near["place"].to_numpy()
-    by_place = np.argsort(places)
-    first, second = (
-        by_place[np.searchsorted(places, similar[side].to_numpy(), sorter=by_place)]
-        for side in ("first", "second")
+def _verified(job: Job, parts: Sequence[Part], order: _InOrder, similar: pa.Table) -> pl.DataFrame:
+    """The near duplicates, by pairs of schema SIMILAR: schema REMOVED, in record order."""
+    first, second = (order.positions(similar[side].to_numpy()) for side in ("first", "second"))
+    similarity = similar["similarity"].to_numpy()
+    deciding = dedup.near_duplicates(np.stack([first, second], axis=1), similarity)
+    stays, goes = (order.places[side[deciding]] for side in (first, second))
+    named = _records(job, parts, np.concatenate([stays, goes]), _NAMED)
+    frame = pl.DataFrame({"place": goes, "stays": stays, "similarity": similarity[deciding]})
+    survivors = named.select(pl.col("place").alias("stays"), pl.col("id").alias("survivor"))
+    return (
+        frame.join(named, on="place")
+        .join(survivors, on="stays")
+        .with_columns(reason=pl.lit(dedup.NEAR))
+        .select(list(REMOVED))
     )
-    found = dedup.near_duplicates(
-        np.stack([first, second], axis=1), similar["similarity"].to_numpy()
-    )
-    ids = near["id"]
-    return [
-        Removed(ids[record], dedup.NEAR, ids[survivor], round(similarity, 4))
-        for record, survivor, similarity in found
-    ]
-
-
-def _duplicates(
-    gone: pl.DataFrame, near: Sequence[Removed], records: pl.DataFrame, candidates: int
-) -> Duplicates:
-    """Everything that is removed; `records` are those that the near duplicates are of."""
-    removed = [
-        Removed(identity, reason, survivor, 1.0 if reason == dedup.EXACT else None)
-        for identity, reason, survivor in gone.select("id", "reason", "survivor").iter_rows()
-    ]
-    also = records.filter(pl.col("id").is_in([record.id for record in near]))
-    filtered = gone.filter(pl.col("reason").str.starts_with(dedup.FILTERED))
-    forgotten = gone.filter(pl.col("reason") == dedup.FORGOTTEN)
-    every = _by_source(gone) + _by_source(also)
-    by_filter, by_tombstone = _by_source(filtered), _by_source(forgotten)
-    return Duplicates(
-        np.sort(np.concatenate([gone["place"].to_numpy(), also["place"].to_numpy()])),
-        sorted(
-            [*removed, *near],
-            key=lambda record: (record.id, record.reason, record.survivor or ""),
-        ),
-        every - by_filter - by_tombstone,
-        by_filter,
-        by_tombstone,
-        candidates,
-    )
-
-
-def _by_source(records: pl.DataFrame) -> Counter[str]:
-    return Counter(dict(records["source"].value_counts().iter_rows()))

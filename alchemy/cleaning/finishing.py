@@ -1,4 +1,4 @@
-"""Step 3 of a wash: documents in the order of ids → corpus, chunks and metrics, in parts."""
+"""Step 3 of a wash: documents in the order of ids → corpus, chunks, metrics, copies, in parts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from alchemy.cleaning.batches import DOCUMENT_ROWS, Batches, Part, tables, without
+from alchemy.cleaning.batches import DOCUMENT_ROWS, Batches, Part, among, tables
 from alchemy.cleaning.boilerplate import strip
 from alchemy.cleaning.chunking import chunk_document
+from alchemy.cleaning.copies import light, originals_at
 from alchemy.cleaning.metrics import GENERIC, IDENTITY, document_metrics, metrics_schema
 from alchemy.cleaning.parts import Job, sliced, write_table
-from alchemy.cleaning.plan import Boilerplate
+from alchemy.cleaning.plan import Boilerplate, Copies
 from alchemy.cleaning.tokens import chunk_budget, ruler
 from alchemy.types import Document
 
-DOCUMENT = pa.schema([("range", pa.int64()), ("id", pa.string()), ("document", pa.string())])
+DOCUMENT = pa.schema(
+    [("range", pa.int64()), ("id", pa.string()), ("document", pa.string()), ("copy", pa.bool_())]
+)
 SUMMARY = pa.schema([("summary", pa.string())])
 
 
@@ -54,24 +57,44 @@ class Ranges:
 
 
 def document_batches(
-    job: Job, removed: np.ndarray, ranges: Ranges, parts: Iterable[Part]
+    job: Job, removed: np.ndarray, copies: Copies, ranges: Ranges, parts: Iterable[Part]
 ) -> Batches:
-    """Parts → DOCUMENT: the documents that stay."""
+    """Parts → DOCUMENT: the documents that stay, and the copies without their texts."""
     for table in tables(job, "read", ["id", "document"], parts):
-        kept = without(table, removed)
-        marks = [ranges.marks[bisect_right(ranges.starts, i)] for i in kept["id"].to_pylist()]
-        yield from sliced(kept.set_column(0, "range", pa.array(marks, pa.int64())), DOCUMENT_ROWS)
+        places = table["place"].to_numpy()
+        originals = originals_at(copies, places)
+        wanted = ~among(places, removed) | np.array([o is not None for o in originals], bool)
+        rows = table.filter(pa.array(wanted))
+        originals = [original for original, keep in zip(originals, wanted, strict=True) if keep]
+        marks = [ranges.marks[bisect_right(ranges.starts, i)] for i in rows["id"].to_pylist()]
+        rows = rows.set_column(0, "range", pa.array(marks, pa.int64()))
+        rows = rows.append_column("original", pa.array(originals, pa.string()))
+        for batch in sliced(rows, DOCUMENT_ROWS):
+            yield _lightened(batch)
+
+
+def _lightened(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Copies lose their texts before they travel."""
+    if batch["original"].null_count < len(batch):
+        pairs = zip(batch["document"].to_pylist(), batch["original"].to_pylist(), strict=True)
+        lines = [line if original is None else light(line, original) for line, original in pairs]
+        batch = batch.set_column(2, "document", pa.array(lines, pa.string()))
+    copy = pa.array(batch["original"].is_valid())
+    return pa.RecordBatch.from_arrays([*batch.columns[:3], copy], schema=DOCUMENT)
 
 
 def chunk_batches(job: Job, boilerplate: Boilerplate, partition: int, batches: Batches) -> Batches:
-    """Schema DOCUMENT, sorted by id → SUMMARY: chunk, measure, and store the final lines in parts.
+    """Schema DOCUMENT, by id → SUMMARY: chunk, measure, and store the final lines in parts.
 
     Parts are named so that the order of names, over all partitions, is the order of ids.
     """
     finisher, writer = Finisher(job, boilerplate), FinalWriter(job, partition)
     for batch in batches:
-        for line in batch.column("document"):
-            writer.add(finisher.finish(line.as_py()))
+        for line, copy in zip(batch["document"], batch["copy"], strict=True):
+            if copy.as_py():
+                writer.add_copy(line.as_py())
+            else:
+                writer.add(finisher.finish(line.as_py()))
     yield pa.RecordBatch.from_arrays([pa.array([json.dumps(writer.close())])], schema=SUMMARY)
 
 
@@ -115,7 +138,13 @@ class FinalWriter:
         self._lake = job.parts.open()
         self._partition = partition
         self._held: list[Finish] = []
+        self._copies: list[str] = []
         self._chars = 0
+
+    def add_copy(self, line: str) -> None:
+        """Take the next copy, a line of `copies.jsonl`; ids ascend."""
+        self._copies.append(line)
+        self._grown(len(line))
 
     def add(self, finish: Finish) -> None:
         """Take the next document; ids ascend."""
@@ -123,7 +152,10 @@ class FinalWriter:
         self._kept[finish.source] += 1
         self._chunks += len(finish.chunks)
         self._metrics.update(_measured(finish.metrics))
-        self._chars += len(finish.line)
+        self._grown(len(finish.line))
+
+    def _grown(self, chars: int) -> None:
+        self._chars += chars
         if self._chars >= self._job.parts.part_bytes:
             self._flush()
 
@@ -138,7 +170,7 @@ class FinalWriter:
         }
 
     def _flush(self) -> None:
-        if not self._held:
+        if not self._held and not self._copies:
             return
         name = f"{self._partition:06d}-{len(self._names):04d}"
         key = self._job.parts.key
@@ -146,11 +178,13 @@ class FinalWriter:
         self._lake.write(key(f"corpus/{name}.jsonl"), corpus.encode())
         chunks = "".join(f"{line}\n" for finish in self._held for line in finish.chunks)
         self._lake.write(key(f"chunks/{name}.jsonl"), chunks.encode())
+        copies = "".join(f"{line}\n" for line in self._copies)
+        self._lake.write(key(f"copies/{name}.jsonl"), copies.encode())
         rows = [finish.metrics for finish in self._held]
         schema = metrics_schema({name for row in rows for name in _measured(row)})
         write_table(self._lake, key(f"metrics/{name}.parquet"), pa.Table.from_pylist(rows, schema))
         self._names.append(name)
-        self._held, self._chars = [], 0
+        self._held, self._copies, self._chars = [], [], 0
 
 
 def _measured(row: Mapping[str, Any]) -> Iterator[str]:

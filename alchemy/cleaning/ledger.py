@@ -10,20 +10,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 import alchemy
-from alchemy.cleaning.parts import read_table
-from alchemy.cleaning.plan import RawData, Reading, UnitDone, UnitTask
+from alchemy.cleaning.plan import RawData, UnitDone, UnitTask
 from alchemy.cleaning.previous import CHUNKS, CORPUS, METRICS, RECORDS, Previous
-from alchemy.cleaning.reading import DONE, PLACE_BITS
+from alchemy.cleaning.reading import DONE
 from alchemy.config import Settings, SyncSettings
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.logs import get_logger
@@ -241,76 +236,6 @@ def _earlier(entry: Entry | None, number: int, unit: Any) -> tuple[str, ...]:
         if done.label == label and (label or abs(place - number) <= 1)
     ]
     return tuple(key for done in near for key in done.part_keys())
-
-
-def records_of(lake: Lake, reading: Reading) -> pl.DataFrame:
-    """Every record that was read: place, id, source, line (digest of its cleaned form)."""
-    return pl.concat(
-        [pl.DataFrame(schema=_RECORD_TYPES), *_record_frames(lake, reading)], how="vertical"
-    )
-
-
-_RECORD_TYPES = {"place": pl.Int64, "id": pl.String, "source": pl.String, "line": pl.Binary}
-
-
-def _record_frames(lake: Lake, reading: Reading) -> Iterator[pl.DataFrame]:
-    for unit, key in reading.parts():
-        table = read_table(lake, f"{key}.signed.parquet", ["ordinal", "id", "source", "line"])
-        frame = pl.DataFrame(table.cast(_CAST))
-        yield frame.select(
-            (pl.col("ordinal") + (unit << PLACE_BITS)).alias("place"), "id", "source", "line"
-        )
-
-
-_CAST = pa.schema(
-    [("ordinal", pa.int64()), ("id", pa.string()), ("source", pa.string()), ("line", pa.binary())]
-)
-
-
-def write_records(records: pl.DataFrame, removed: Iterable[int], path: Path) -> None:
-    """`records.parquet`: one row per id, sorted: id, source, line (null unless kept), kept."""
-    gone = pl.Series("place", list(removed), dtype=pl.Int64)
-    frame = (
-        records.with_columns(kept=~pl.col("place").is_in(gone.implode()))
-        .with_columns(line=pl.when(pl.col("kept")).then(pl.col("line")))
-        .sort("id", "kept", descending=[False, True])
-        .unique("id", keep="first", maintain_order=True)
-        .select("id", "source", "line", "kept")
-    )
-    table = frame.to_arrow().cast(
-        pa.schema(
-            [
-                ("id", pa.string()),
-                ("source", pa.string()),
-                ("line", pa.binary(16)),
-                ("kept", pa.bool_()),
-            ]
-        )
-    )
-    pq.write_table(table, path, compression="zstd")
-
-
-def changes(records: pl.DataFrame, previous: Path) -> dict[str, Counter[str]]:
-    """What is different from the last wash's `records.parquet`: kind → source → records.
-
-    Kinds: `added`, `changed`, `vanished`, `unchanged`. A record that was removed as a duplicate
-    then counts by its id alone.
-    """
-    before = pl.DataFrame(pq.read_table(previous, columns=["id", "source", "line"]))
-    now = records.group_by("source", "id").agg("line")
-    both = now.join(before, on=["source", "id"], how="left", suffix="_before", coalesce=True)
-    known = both.join(before.select("source", "id"), on=["source", "id"], how="semi")
-    same = pl.col("line_before").is_null() | pl.col("line_before").is_in(pl.col("line"))
-    found = {
-        "added": now.join(before, on=["source", "id"], how="anti"),
-        "changed": known.filter(~same),
-        "unchanged": known.filter(same),
-        "vanished": before.join(now, on=["source", "id"], how="anti"),
-    }
-    return {
-        kind: Counter(dict(frame.group_by("source").len().iter_rows()))
-        for kind, frame in found.items()
-    }
 
 
 def check_vanished(changed: dict[str, Counter[str]], settings: SyncSettings) -> None:

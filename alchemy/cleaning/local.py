@@ -14,14 +14,15 @@ import pyarrow as pa
 
 from alchemy.cleaning import batches, pairing
 from alchemy.cleaning.batches import Batches, Part
+from alchemy.cleaning.copies import light, originals_at
 from alchemy.cleaning.duplicates import find_duplicates
 from alchemy.cleaning.finishing import FinalWriter, Finish, Finisher
 from alchemy.cleaning.parts import Job
 from alchemy.cleaning.plan import (
     Boilerplate,
+    Copies,
     Duplicates,
     Finished,
-    PartStep,
     Reading,
     ReadUnit,
     UnitDone,
@@ -67,15 +68,13 @@ class LocalEngine:
 
         return find_duplicates(self._job, reading, shared, compare)
 
-    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
-        """See `plan.Engine`."""
-        return _table(step(parts), schema)
-
-    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
+    def finish(
+        self, reading: Reading, duplicates: Duplicates, boilerplate: Boilerplate
+    ) -> Finished:
         """See `plan.Engine`."""
         index = _table(
             itertools.chain.from_iterable(
-                batches.without(table, removed).to_batches()
+                batches.without(table, duplicates.places).to_batches()
                 for table in batches.tables(self._job, "signed", ["id", "line"], reading.parts())
             ),
             pa.schema([("place", pa.int64()), ("id", pa.string()), ("line", pa.binary(16))]),
@@ -92,10 +91,27 @@ class LocalEngine:
                 writer.add(_advance(copied, identifier))
             else:
                 writer.add(finisher.finish(lines[place]))
+        for line in self._copies(reading, duplicates.copies):
+            writer.add_copy(line)
         done = writer.close()
         return Finished(
             done["parts"], done["kept"], done["chunks"], done["metrics"], reused=sum(same)
         )
+
+    def _copies(self, reading: Reading, copies: Copies) -> Iterator[str]:
+        """Lines of the copies, by id; only without their texts are they held together."""
+        units = set((copies.places >> PLACE_BITS).tolist())
+        wanted = (part for part in reading.parts() if part[0] in units)
+        found: list[tuple[str, str]] = []
+        for table in batches.tables(self._job, "read", ["id", "document"], wanted):
+            originals = originals_at(copies, table["place"].to_numpy())
+            rows = zip(
+                table["id"].to_pylist(), table["document"].to_pylist(), originals, strict=True
+            )
+            found += [
+                (i, light(line, original)) for i, line, original in rows if original is not None
+            ]
+        return (line for _, line in sorted(found))
 
     def _lines(self, reading: Reading, places: np.ndarray) -> Mapping[int, str]:
         """Cleaned documents by place."""

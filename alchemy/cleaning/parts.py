@@ -9,7 +9,7 @@ the Cleaner can reach, on disk and on S3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,3 +91,15 @@ def clear(lake: Lake, prefix: str) -> int:
 def sliced(table: pa.Table, rows: int) -> Iterator[pa.RecordBatch]:
     """The table in batches of at most `rows` rows."""
     yield from table.to_batches(max_chunksize=rows)
+
+
+def regrouped(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The rows of all tables in tables of `rows` rows; the last may be shorter."""
+    held = schema.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        while held.num_rows >= rows:
+            yield held.slice(0, rows).combine_chunks()
+            held = held.slice(rows)
+    if held.num_rows:
+        yield held.combine_chunks()

@@ -4,7 +4,7 @@ A wash has three steps, whoever does the work (`spark`, `local`):
 
 1. read: units → cleaned documents and signatures, in parts that the lake keeps
 2. duplicates: which records are superseded, filtered, copies or near copies
-3. finish: the documents that stay, in the order of ids → corpus, chunks, metrics
+3. finish: the documents that stay, in the order of ids → corpus, chunks, metrics; and the copies
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from alchemy.config import Settings
 from alchemy.protocols import Lake, RawObject
-from alchemy.types import Document, JsonRecord, Quarantined, Removed
+from alchemy.types import Document, JsonRecord, Quarantined
 
 Boilerplate: TypeAlias = Mapping[str, frozenset[int]]
 """Source → digests of the lines that are left out of its documents."""
@@ -29,7 +31,6 @@ ReadUnit: TypeAlias = Callable[[Lake, Any, Settings], Iterator[Document | Quaran
 
 Part: TypeAlias = tuple[int, str]
 """Position of the unit among all units, lake key of one of its parts."""
-PartStep: TypeAlias = Callable[[Iterable[Part]], Iterator[pa.RecordBatch]]
 
 
 @dataclass(frozen=True)
@@ -116,23 +117,52 @@ class Reading:
         return [(n, key) for n, unit in enumerate(self.units) for key in unit.part_keys()]
 
 
+REMOVED = pl.Schema(
+    {
+        "place": pl.Int64,
+        **dict.fromkeys(("id", "source", "reason", "survivor"), pl.String),
+        "similarity": pl.Float64,
+    }
+)
+"""A record to leave out: where it lies, why, for which one, and how similar that is."""
+
+
 @dataclass(frozen=True)
-class Duplicates:
-    """Step 2: places to leave out, why, and how many by source.
+class Copies:
+    """Records that say what another one says, each in its newest version; travels to the executors.
 
     Attributes:
-        places: int64, sorted.
-        by_source: duplicates; `filtered` counts what a quality filter removed, `forgotten` what a
-            tombstone names.
-        candidates: pairs that were compared.
+        places: int64[n], ascending.
+        originals: string[n]: id of the document that has the text, itself no copy.
     """
 
     places: np.ndarray
-    removed: list[Removed]
-    by_source: Counter[str]
-    filtered: Counter[str]
-    forgotten: Counter[str]
+    originals: pa.Array
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Step 2: which records to leave out.
+
+    Attributes:
+        removed: schema REMOVED, sorted by id, reason, survivor.
+        copies: those of them that are counted all the same.
+        candidates: pairs that were compared.
+    """
+
+    removed: pl.DataFrame
+    copies: Copies
     candidates: int
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Of all of them: int64[n], ascending."""
+        return np.sort(self.removed["place"].to_numpy())
+
+    def by_source(self, reason: pl.Expr) -> Counter[str]:
+        """How many were removed for such a reason."""
+        counted = self.removed.filter(reason)["source"].value_counts()
+        return Counter(dict(counted.iter_rows()))
 
 
 @dataclass(frozen=True)
@@ -161,11 +191,9 @@ class Engine(Protocol):
         """Step 2."""
         ...
 
-    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
-        """What a step makes of these parts of step 1, in any order."""
-        ...
-
-    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
+    def finish(
+        self, reading: Reading, duplicates: Duplicates, boilerplate: Boilerplate
+    ) -> Finished:
         """Step 3."""
         ...
 

@@ -1,9 +1,11 @@
 """The Spark plan of a wash: which batch function runs where, and what is shuffled between them.
 
 1. read: units → cleaned documents and signatures, in parts (no shuffle)
-2. duplicates: shuffle of identities → records that share one; shuffle of bands → records that share
-   one; shuffle of shingles to groups of candidate pairs → similarities: whole numbers all.
-3. finish: shuffle of the documents that stay by range of ids, sorted → chunks, metrics, parts
+2. duplicates: shuffle of identities → records that share one; shuffle of bands, a slice of them at a
+   time in a large corpus → records that share one; shuffle of shingles to groups of candidate pairs
+   → similarities: whole numbers all.
+3. finish: shuffle of the documents that stay, and of the copies without their texts, by range of ids,
+   sorted → chunks, metrics, copies, parts
 
 Every step reads the parts of the one before from the lake, so a lost executor costs its own step's
 tasks and never a second reading of the raw data. Only duplicates and counts reach the driver.
@@ -41,7 +43,6 @@ from alchemy.cleaning.plan import (
     Boilerplate,
     Duplicates,
     Finished,
-    PartStep,
     Reading,
     ReadUnit,
     UnitDone,
@@ -129,19 +130,16 @@ class SparkEngine:
 
         return find_duplicates(self.job, reading, shared, compare)
 
-    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
-        """See `plan.Engine`."""
-        frame = self._over(parts, step, schema, len(parts))
-        with _typed_errors():
-            return pa.Table.from_pandas(frame.toPandas(), schema, preserve_index=False)
-
-    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
+    def finish(
+        self, reading: Reading, duplicates: Duplicates, boilerplate: Boilerplate
+    ) -> Finished:
         """See `plan.Engine`."""
         parts = reading.parts()
         if not parts:
             return Finished([], Counter(), 0, [])
         ranges = self._ranges(parts, self._partitions(reading.text_bytes))
-        step = functools.partial(document_batches, self.job, removed, ranges)
+        left_out = (duplicates.places, duplicates.copies)
+        step = functools.partial(document_batches, self.job, *left_out, ranges)
         with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
             frame = (
                 self._over(parts, step, DOCUMENT, self._tasks(reading.text_bytes))

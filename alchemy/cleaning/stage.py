@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alchemy.cleaning import ledger, ner, pii, quality
-from alchemy.cleaning.copies import COPIES, copies
+from alchemy.cleaning import dedup, ledger, ner, pii, quality
+from alchemy.cleaning.copies import COPIES
 from alchemy.cleaning.ledger import LEDGER, Ledger
 from alchemy.cleaning.metrics import aligned, metrics_schema
-from alchemy.cleaning.parts import Job, Parts, clear, read_table
+from alchemy.cleaning.parts import Job, Parts, clear, read_table, regrouped
 from alchemy.cleaning.plan import Duplicates, Engine, Finished, RawData, Reading
 from alchemy.cleaning.previous import (
     CHUNKS,
@@ -29,6 +28,7 @@ from alchemy.cleaning.previous import (
     boilerplate_digests,
 )
 from alchemy.cleaning.reading import QUARANTINE
+from alchemy.cleaning.records import Records
 from alchemy.cleaning.repeated import BOILERPLATE, boilerplate_of
 from alchemy.cleaning.tokens import ruler
 from alchemy.config import LakeSettings, Settings
@@ -37,7 +37,7 @@ from alchemy.logs import get_logger
 from alchemy.protocols import Lake
 from alchemy.stage import StageContext, write_jsonl
 from alchemy.stores.tombstones import FORGOTTEN_INPUT, read_forgotten
-from alchemy.types import Document, Receipt, digest_of
+from alchemy.types import Document, Receipt, Removed, digest_of
 
 REMOVED = "removed.jsonl"
 REDACTIONS = "redactions.json"
@@ -100,7 +100,7 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             done |= {one.root: one for one in engine.read(tasks, raw.read_unit)}
             entries = planned.entries(done)
             reading = Reading.of([unit for entry in entries.values() for unit in entry.units])
-            records = ledger.records_of(lake, reading)
+            records = Records.of(lake, reading, context.scratch / "records")
             changed = _changes(context, last, records)
             context.progress(
                 "wash.read",
@@ -109,13 +109,10 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             duplicates = engine.duplicates(reading)
             context.progress(
                 "wash.dedup",
-                {"duplicates": len(duplicates.removed), "candidate_pairs": duplicates.candidates},
+                {"duplicates": duplicates.removed.height, "candidate_pairs": duplicates.candidates},
             )
             left_out, report = boilerplate_of(lake, reading, duplicates.places, settings.cleaning)
-            finished = engine.finish(reading, duplicates.places, left_out)
-            write_jsonl(
-                context.out(COPIES), copies(Job(parts, settings), engine, reading, duplicates)
-            )
+            finished = engine.finish(reading, duplicates, left_out)
         counts = account(reading, duplicates, finished)
         context.progress(
             "wash.chunk",
@@ -126,9 +123,9 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
             },
         )
         files = assemble(context, parts, reading, duplicates, finished)
-        files |= {name: context.out(name) for name in (RECORDS, LEDGER, BOILERPLATE, COPIES)}
+        files |= {name: context.out(name) for name in (RECORDS, LEDGER, BOILERPLATE)}
         write_jsonl(files[BOILERPLATE], report)
-        ledger.write_records(records, duplicates.places.tolist(), files[RECORDS])
+        records.write(duplicates.places, files[RECORDS])
         digests = boilerplate_digests(left_out)
         now = Ledger("", reading_digest, _finishing(context), entries, digests)
         now.write(files[LEDGER])
@@ -170,14 +167,14 @@ def _previous(context: StageContext, last: Ledger | None) -> Previous | None:
     return ledger.fetch_previous(context.lake, last, context.scratch / "previous")
 
 
-def _changes(context: StageContext, last: Ledger | None, records: pl.DataFrame) -> dict[str, float]:
+def _changes(context: StageContext, last: Ledger | None, records: Records) -> dict[str, float]:
     """Receipt counts of what is different from the last wash; VANISHED for too much."""
     key = f"processed/{last.run_id}/{RECORDS}" if last else ""
     if not key or not context.lake.exists(key):
         return {}
     before = context.scratch / "before" / RECORDS
     context.lake.download(key, before)
-    changed = ledger.changes(records, before)
+    changed = records.changes(before)
     ledger.check_vanished(changed, context.settings.sync)
     counts = {f"{kind}.{source}": n for kind, by in changed.items() for source, n in by.items()}
     context.progress("wash.changes", {kind: by.total() for kind, by in changed.items()})
@@ -191,10 +188,15 @@ def account(reading: Reading, duplicates: Duplicates, finished: Finished) -> dic
         AlchemyError: STAGE_FAILED naming the source whose records do not add up.
     """
     counts: dict[str, float] = {}
+    is_filtered = pl.col("reason").str.starts_with(dedup.FILTERED)
+    is_forgotten = pl.col("reason") == dedup.FORGOTTEN
+    by_filter, by_tombstone, by_rule = map(
+        duplicates.by_source, (is_filtered, is_forgotten, ~is_filtered & ~is_forgotten)
+    )
     for source in sorted(reading.read):
         read, kept = reading.read[source], finished.kept[source]
-        duplicate, quarantined = duplicates.by_source[source], reading.quarantined[source]
-        filtered, forgotten = duplicates.filtered[source], duplicates.forgotten[source]
+        duplicate, quarantined = by_rule[source], reading.quarantined[source]
+        filtered, forgotten = by_filter[source], by_tombstone[source]
         if read != kept + duplicate + filtered + forgotten + quarantined:
             raise AlchemyError(
                 ErrorCode.STAGE_FAILED,
@@ -212,10 +214,7 @@ def account(reading: Reading, duplicates: Duplicates, finished: Finished) -> dic
         }
         if forgotten:
             counts[f"forgotten.{source}"] = forgotten
-    gone = sum(
-        counted.total()
-        for counted in (duplicates.by_source, duplicates.filtered, duplicates.forgotten)
-    )
+    gone = duplicates.removed.height
     if finished.kept.total() + gone + reading.quarantined.total() != reading.read.total():
         raise AlchemyError(ErrorCode.STAGE_FAILED, "records of a source that was not read appeared")
     return counts | {"chunks": finished.chunks}
@@ -241,20 +240,26 @@ def assemble(
     """The final files in scratch, streamed from the parts in order."""
     files = {
         name: context.out(name)
-        for name in (CORPUS, CHUNKS, METRICS, QUARANTINE, REMOVED, REDACTIONS)
+        for name in (CORPUS, CHUNKS, COPIES, METRICS, QUARANTINE, REMOVED, REDACTIONS)
     }
     lake = context.lake
-    for name, folder in ((CORPUS, "corpus"), (CHUNKS, "chunks")):
+    for name, folder in ((CORPUS, "corpus"), (CHUNKS, "chunks"), (COPIES, "copies")):
         keys = (parts.key(f"{folder}/{part}.jsonl") for part in finished.parts)
         _join(lake, keys, files[name])
     bad = (f"{unit.root}/{QUARANTINE}" for unit in reading.units if unit.bad)
     _join(lake, bad, files[QUARANTINE])
-    write_jsonl(files[REMOVED], duplicates.removed)
+    write_jsonl(files[REMOVED], _removed(duplicates.removed))
     redactions = dict.fromkeys(pii.KINDS, 0) | dict(sorted(reading.redactions.items()))
     files[REDACTIONS].write_text(json.dumps(redactions, indent=1) + "\n", encoding="utf-8")
     keys = (parts.key(f"metrics/{part}.parquet") for part in finished.parts)
     _write_metrics(lake, keys, finished.metrics, files[METRICS])
     return files
+
+
+def _removed(frame: pl.DataFrame) -> Iterator[Removed]:
+    rows = frame.select("id", "reason", "survivor", "similarity").iter_rows()
+    for identity, reason, survivor, similarity in rows:
+        yield Removed(identity, reason, survivor, similarity and round(similarity, 4))
 
 
 def _join(lake: Lake, keys: Iterable[str], target: Path) -> None:
@@ -271,18 +276,6 @@ def _write_metrics(lake: Lake, keys: Iterable[str], names: Sequence[str], target
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for group in regrouped(tables, schema, ROW_GROUP):
             writer.write_table(group, row_group_size=ROW_GROUP)
-
-
-def regrouped(tables: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """The rows of all tables in tables of `rows` rows; the last may be shorter."""
-    held = schema.empty_table()
-    for table in tables:
-        held = pa.concat_tables([held, table])
-        while held.num_rows >= rows:
-            yield held.slice(0, rows).combine_chunks()
-            held = held.slice(rows)
-    if held.num_rows:
-        yield held.combine_chunks()
 
 
 def _clear_quietly(lake: Lake, prefix: str) -> None:

@@ -25,7 +25,6 @@ from alchemy.cleaning.plan import (
     Duplicates,
     Engine,
     Finished,
-    PartStep,
     RawData,
     Reading,
     ReadUnit,
@@ -134,14 +133,14 @@ class DividedEngine:
             rows = self.together(similar, sides, pairing.SIDE, "group", in_order=True)
             return pa.Table.from_pylist(rows, pairing.SIMILAR)
 
-        return find_duplicates(self.job, reading, shared, compare)
+        return find_duplicates(self.job, reading, shared, compare, at_once=40)
 
-    def gather(self, parts: Sequence[Part], step: PartStep, schema: pa.Schema) -> pa.Table:
-        return pa.Table.from_pylist(self.over(parts, step), schema)
-
-    def finish(self, reading: Reading, removed: np.ndarray, boilerplate: Boilerplate) -> Finished:
+    def finish(
+        self, reading: Reading, duplicates: Duplicates, boilerplate: Boilerplate
+    ) -> Finished:
+        left_out = (duplicates.places, duplicates.copies)
         everything = finishing.Ranges([], [7])
-        step = functools.partial(finishing.document_batches, self.job, removed, everything)
+        step = functools.partial(finishing.document_batches, self.job, *left_out, everything)
         rows = sorted(self.over(reading.parts(), step), key=lambda row: row["id"])
         cuts = sorted(self.random.choices(range(len(rows) + 1), k=self.partitions - 1))
         done = []

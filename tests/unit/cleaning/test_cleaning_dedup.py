@@ -167,7 +167,8 @@ def test_empty_text_has_no_signature() -> None:
 
 def removed_of(*edges: tuple[int, int, float]) -> list[tuple[int, int, float]]:
     pairs = np.array([edge[:2] for edge in edges], np.int64).reshape(-1, 2)
-    return dedup.near_duplicates(pairs, np.array([edge[2] for edge in edges], np.float64))
+    rows = dedup.near_duplicates(pairs, np.array([edge[2] for edge in edges], np.float64))
+    return [(edges[row][1], edges[row][0], edges[row][2]) for row in rows]
 
 
 def test_the_first_record_survives_and_a_chain_keeps_its_far_end() -> None:

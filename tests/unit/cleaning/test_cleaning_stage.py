@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cleaning_world import Company, Unit, Washed, document, read_here, read_unit
 
 from alchemy.cleaning import pairing, pii, stage
+from alchemy.cleaning.copies import copies_of
 from alchemy.cleaning.local import LocalEngine
 from alchemy.cleaning.metrics import metrics_schema
-from alchemy.cleaning.parts import Job, Parts
-from alchemy.cleaning.plan import Duplicates, Finished, Reading, UnitTask
+from alchemy.cleaning.parts import Job, Parts, regrouped
+from alchemy.cleaning.plan import REMOVED, Duplicates, Finished, Reading, UnitTask
 from alchemy.cleaning.quality import SIGNALS
 from alchemy.cleaning.reading import read_task
 from alchemy.config import Settings
@@ -197,7 +198,7 @@ def test_a_large_unit_is_stored_in_several_parts(tmp_path: Path) -> None:
     assert done.parts > 5
     engine = LocalEngine(job, read_here, None)
     reading = Reading.of([done])
-    finished = engine.finish(reading, engine.duplicates(reading).places, {})
+    finished = engine.finish(reading, engine.duplicates(reading), {})
     assert finished.kept["jira"] == 30
 
 
@@ -260,7 +261,9 @@ def test_a_failing_connector_is_named_without_what_it_read(tmp_path: Path) -> No
 
 def test_records_that_do_not_add_up_stop_the_stage() -> None:
     reading = Reading([], 0, Counter(jira=3), Counter(jira=1), Counter())
-    duplicates = Duplicates(np.empty(0, np.int64), [], Counter(jira=1), Counter(), Counter(), 0)
+    gone = {"place": 7, "id": "jira:A-1", "source": "jira", "reason": "exact_duplicate"}
+    removed = pl.DataFrame([gone], schema=REMOVED)
+    duplicates = Duplicates(removed, copies_of(removed), 0)
     with pytest.raises(AlchemyError, match="'jira' do not add up: 3 read, 0 kept"):
         stage.account(reading, duplicates, Finished([], Counter(), 0, []))
     finished = Finished([], Counter(jira=1), 4, [])
@@ -271,6 +274,6 @@ def test_row_groups_have_one_size_however_rows_were_divided() -> None:
     schema = pa.schema([("x", pa.int64())])
     table = pa.table({"x": list(range(37))}, schema)
     for cut in (1, 7, 10, 36):
-        groups = list(stage.regrouped([table.slice(0, cut), table.slice(cut)], schema, 10))
+        groups = list(regrouped([table.slice(0, cut), table.slice(cut)], schema, 10))
         assert [group.num_rows for group in groups] == [10, 10, 10, 7]
         assert pa.concat_tables(groups).equals(table)
