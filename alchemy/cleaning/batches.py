@@ -64,7 +64,8 @@ def band_keys(job: Job, removed: np.ndarray, which: slice, parts: Iterable[Part]
         bands = kept["bands"].combine_chunks()
         having = bands.value_lengths().to_numpy() > 0
         places = kept["place"].to_numpy()[having]
-        keys = bands.flatten().to_numpy().reshape(len(places), -1)[:, which]
+        flat = bands.flatten().to_numpy()
+        keys = flat.reshape(len(places), len(flat) // max(1, len(places)))[:, which]
         yield _keys(keys.ravel(), np.repeat(places, keys.shape[1]))
 
 

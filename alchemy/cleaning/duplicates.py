@@ -189,7 +189,7 @@ def _sketches(job: Job, parts: Sequence[Part], order: _InOrder) -> np.ndarray:
         mine = table.filter(pa.array(batches.among(table["place"].to_numpy(), known)))
         joined = b"".join(mine["sketch"].to_pylist())
         positions = order.positions(mine["place"].to_numpy())
-        found[positions] = np.frombuffer(joined, np.uint64).reshape(len(positions), -1)
+        found[positions] = np.frombuffer(joined, np.uint64).reshape(-1, found.shape[1])
     return found
 
 

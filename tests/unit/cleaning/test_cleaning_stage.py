@@ -217,6 +217,16 @@ def test_nothing_to_read_gives_empty_files(tmp_path: Path) -> None:
     assert (washed.folder / stage.CORPUS).read_bytes() == b""
 
 
+def test_a_part_whose_records_are_only_compared_exactly_is_no_obstacle(tmp_path: Path) -> None:
+    company = Company(tmp_path, near_duplicate_jaccard=0.6)
+    company.put("a", [document("T-1", "A row of a table.", source="database")])
+    near = [PARAGRAPH * 2 + f"Then {n} more words follow here." for n in range(2)]
+    company.put("b", [document(f"N-{n}", text, title="t") for n, text in enumerate(near)])
+    for divided in (None, (3, 1)):
+        washed = company.wash(divided, full=True)
+        assert [row["id"] for row in washed.lines(stage.REMOVED)] == ["jira:N-1"]
+
+
 def test_boilerplate_is_left_out_of_chunks_and_reported(tmp_path: Path) -> None:
     footer = "This message was sent by the issue tracker of the company."
     company = Company(tmp_path, boilerplate={"min_documents": 5})
