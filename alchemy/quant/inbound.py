@@ -17,7 +17,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -41,7 +41,8 @@ _LINK = re.compile(
 )
 _AFTER = ".,;:!?*_~)]"
 """Ends a sentence or a bracket around a bare address, more often than the address."""
-_WEB = re.compile(r"https?://", re.IGNORECASE)
+_WEB = re.compile(r"https?://([^/?#]*)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
+"""Host, path and query; `urllib` raises at what redaction leaves of an address (`https://[EMAIL_1]`)."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?!\s)", re.IGNORECASE)
 _PAGE = re.compile(r"[?&]pageId=(\d+)|/pages/(\d+)(?:/|$)")
 _INDEX = ("readme", "index", "home")
@@ -166,9 +167,9 @@ def _known(target: str, document: Document) -> Iterator[tuple[str, str, str, lis
 
 def _addresses(document: Document) -> Iterator[str]:
     host = ""
-    if _WEB.match(document.uri):
-        host = urlsplit(document.uri).netloc.casefold()
-        yield _web(document.uri)
+    if own := _WEB.match(document.uri):
+        host = own[1].casefold()
+        yield _web(own)
     if document.source == "confluence":
         number = document.id.rpartition("/")[2].rpartition(":")[2]
         if number.isdigit():
@@ -184,10 +185,8 @@ def _addresses(document: Document) -> Iterator[str]:
             yield f"folder:{folder}"
 
 
-def _web(url: str) -> str:
-    parts = urlsplit(url)
-    query = f"?{parts.query}" if parts.query else ""
-    return f"web:{parts.netloc.casefold()}{unquote(parts.path).rstrip('/')}{query}"
+def _web(url: re.Match[str]) -> str:
+    return f"web:{url[1].casefold()}{unquote(url[2]).rstrip('/')}{url[3] or ''}"
 
 
 def _title(space: object, title: str) -> str:
@@ -218,15 +217,13 @@ def _in_text(text: str) -> Iterator[str]:
 
 def _resolved(document: Document, target: str) -> Iterable[str]:
     """Addresses that the link may mean, the likeliest first."""
-    target = urldefrag(target).url.strip()
+    target = target.partition("#")[0].strip()
     if not target:
         return
-    base = document.uri if _WEB.match(document.uri) else ""
-    if _WEB.match(target) or (base and (target.startswith("/") or "/" in target)):
-        url = urljoin(base, target)
+    if url := _WEB.match(_absolute(document.uri, target)):
         yield _web(url)
-        if match := _PAGE.search(url):
-            yield f"page:{urlsplit(url).netloc.casefold()}/{match[1] or match[2]}"
+        if page := _PAGE.search(url[0]):
+            yield f"page:{url[1].casefold()}/{page[1] or page[2]}"
         if _WEB.match(target):
             return
     if document.source == "confluence":
@@ -237,6 +234,15 @@ def _resolved(document: Document, target: str) -> Iterable[str]:
         yield _title("*", target)
     if (path := document.extra.get("path")) and not _SCHEME.match(target):
         yield from _paths(str(path), target)
+
+
+def _absolute(uri: str, target: str) -> str:
+    """A link as a web address, where the document that makes it has one and it is no title."""
+    base = _WEB.match(uri)
+    if not base or "/" not in target or _SCHEME.match(target):
+        return target
+    folder = posixpath.dirname(base[2]) or "/"
+    return f"https://{base[1]}{posixpath.normpath(posixpath.join(folder, target))}"
 
 
 def _paths(path: str, target: str) -> Iterator[str]:

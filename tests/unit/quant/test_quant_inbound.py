@@ -69,6 +69,8 @@ def test_a_page_is_linked_by_its_address_and_by_its_number(counted):
         f"[here](<{WIKI}/display/XD/Tuning/>)",
         f"(also {WIKI}/pages/viewpage.action?pageId=4711)",
         f"[cloud]({WIKI}/spaces/XD/pages/4711/Old+title)",
+        "[from the root](/display/XD/Tuning)",
+        "[from here](../display/XD/Tuning)",
     )
     linking = [page(f"P{n}", text, uri=f"{WIKI}/x/{n}") for n, text in enumerate(texts)]
     issue = Document("jira:XD-1", "jira", "t", f"{WIKI}/display/XD/Tuning", "u", "default",
@@ -80,7 +82,16 @@ def test_a_page_is_linked_by_its_address_and_by_its_number(counted):
         f"{WIKI}/display/XD/TuningGuide",
     )
     silent = [file(f"{n}.md", text) for n, text in enumerate(others)]
-    assert counted(target, *linking, issue, *silent) == {"confluence:XD/4711": 5}
+    assert counted(target, *linking, issue, *silent) == {"confluence:XD/4711": 7}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["https://[SECRET_2]/x", "http://[::1", "https://", "[x](http://[EMAIL_1])", "[x](//)"],
+)
+def test_what_redaction_or_a_typing_error_left_of_an_address_is_no_link(counted, broken):
+    linking = page("A", broken, extra={"references": [broken, "Home"]}, uri=f"{WIKI}/a")
+    assert counted(page("Home", uri=broken), linking) == {"confluence:XD/Home": 1}
 
 
 def test_a_file_is_linked_by_its_path_from_the_one_that_links(counted):
