@@ -345,3 +345,23 @@ def test_one_changed_record_changes_only_its_own_group(tmp_path: Path) -> None:
     before, after = (world(n, f"w{n}").text(question).splitlines() for n in (3, 4))
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert changed == [("- Bus: 3 over 1", "- Bus: 4 over 1")]
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("Which page has the most inbound links?", "XD/Home"),
+        ("What is the most linked-to page?", "XD/Home"),
+        ("How many orphan pages are there?", "1 page without inbound links"),
+        ("What is the average number of backlinks per page?", "average inbound links of the 3"),
+    ],
+)
+def test_pages_are_asked_about_by_what_links_to_them(tmp_path, question, said):
+    pages = [
+        Document(
+            f"confluence:XD/{title}", "confluence", title, "text", f"raw/{title}", "default",
+            ("everyone",), metrics={"inbound_links": count, "links": 9 - count},
+        )
+        for title, count in (("Home", 4.0), ("Taps", 2.0), ("Orphan", 0.0))
+    ]  # fmt: skip
+    assert said in Counter(tmp_path / "world", pages).text(question)
