@@ -8,6 +8,7 @@ arrival.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ KEY = pa.schema([("key", pa.int64()), ("place", pa.int64())])
 DOCUMENT_ROWS = 256
 """Rows of a batch that carries whole texts: a text may be as long as a record may be."""
 
+_SAMPLED_PARTS = 64
 _KINDS = np.uint64(4)
 _ID, _EXACT, _FILTERED = range(3)
 
@@ -100,6 +102,15 @@ def tables(
         table = read_table(lake, f"{key}.{kind}.parquet", ["ordinal", *columns])
         places = table["ordinal"].to_numpy() + (unit << PLACE_BITS)
         yield table.set_column(0, "place", pa.array(places))
+
+
+def range_starts(job: Job, parts: Sequence[Part], count: int) -> list[str]:
+    """The first ids of ranges of about equal size, but the first: at most `count` - 1, ascending."""
+    sample = parts[:: math.ceil(len(parts) / _SAMPLED_PARTS)] if parts and count > 1 else []
+    ids = sorted(
+        i for table in tables(job, "signed", ["id"], sample) for i in table["id"].to_pylist()
+    )
+    return sorted({ids[len(ids) * n // count] for n in range(1, count)}) if ids else []
 
 
 def without(table: pa.Table, removed: np.ndarray) -> pa.Table:

@@ -21,7 +21,7 @@ def copies_of(removed: pl.DataFrame) -> Copies:
     """Each record that says what another one says, in its newest version.
 
     Args:
-        removed: schema REMOVED; an older version of a record is removed for that record itself.
+        removed: schema LEFT_OUT; an older version of a record is removed for that record itself.
     """
     said = removed.filter(
         pl.col("reason").is_in([dedup.EXACT, dedup.NEAR]) & (pl.col("survivor") != pl.col("id"))

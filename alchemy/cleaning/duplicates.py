@@ -25,7 +25,7 @@ from alchemy.cleaning import batches, dedup
 from alchemy.cleaning.batches import Batches, Part
 from alchemy.cleaning.copies import copies_of
 from alchemy.cleaning.parts import Job
-from alchemy.cleaning.plan import REMOVED, Duplicates, Reading
+from alchemy.cleaning.plan import LEFT_OUT, Duplicates, Reading
 from alchemy.cleaning.reading import PLACE_BITS
 
 Shared: TypeAlias = Callable[[Callable[[Iterable[Part]], Batches]], pa.Table]
@@ -74,7 +74,7 @@ def find_duplicates(
     """
     parts = reading.parts()
     if not parts:
-        nothing = pl.DataFrame(schema=REMOVED)
+        nothing = pl.DataFrame(schema=LEFT_OUT)
         return Duplicates(nothing, copies_of(nothing), 0)
     forgotten = _forgotten(job, parts)
     suspects = shared(partial(batches.identity_keys, job))["place"].to_numpy()
@@ -90,7 +90,7 @@ def find_duplicates(
     ]
     pairs = _candidates(map(shared, steps), _sketches(job, parts, order), order, threshold)
     similar = compare(pairs, order.places) if len(pairs) else None
-    near = _verified(job, parts, order, similar) if similar else pl.DataFrame(schema=REMOVED)
+    near = _verified(job, parts, order, similar) if similar else pl.DataFrame(schema=LEFT_OUT)
     removed = pl.concat([gone, near]).sort(
         "id", "reason", pl.col("survivor").fill_null(""), "place"
     )
@@ -116,10 +116,10 @@ def _records(
 
 
 def _forgotten(job: Job, parts: Sequence[Part]) -> pl.DataFrame:
-    """What a tombstone of its own tenant names, in all its versions: schema REMOVED."""
+    """What a tombstone of its own tenant names, in all its versions: schema LEFT_OUT."""
     found: list[dict[str, Any]] = []
     if not job.forgotten:
-        return pl.DataFrame(schema=REMOVED)
+        return pl.DataFrame(schema=LEFT_OUT)
     ids = pa.array(sorted({document_id for _, document_id in job.forgotten}), pa.string())
     for part in parts:
         for table in batches.tables(job, "signed", _RECORD, [part]):
@@ -135,12 +135,12 @@ def _forgotten(job: Job, parts: Sequence[Part]) -> pl.DataFrame:
                 if (owners[row["place"]], row["id"]) in job.forgotten:
                     found.append({**row, "reason": dedup.FORGOTTEN})
     return pl.DataFrame(
-        [{name: row.get(name) for name in REMOVED} for row in found], schema=REMOVED
+        [{name: row.get(name) for name in LEFT_OUT} for row in found], schema=LEFT_OUT
     )
 
 
 def _judged(records: pl.DataFrame) -> pl.DataFrame:
-    """Those that go by rules 1 and 2 or by a filter: schema REMOVED."""
+    """Those that go by rules 1 and 2 or by a filter: schema LEFT_OUT."""
     versions = records.sort("id", "updated", "place").with_columns(
         newest=pl.col("id").ne(pl.col("id").shift(-1)).fill_null(value=True),
         final=pl.col("exact").last().over("id"),
@@ -164,7 +164,7 @@ def _judged(records: pl.DataFrame) -> pl.DataFrame:
         copies.with_columns(reason=pl.lit(dedup.EXACT)),
     ]
     exact = pl.when(pl.col("reason") == dedup.EXACT).then(1.0)
-    return pl.concat([p.with_columns(similarity=exact).select(list(REMOVED)) for p in every])
+    return pl.concat([p.with_columns(similarity=exact).select(list(LEFT_OUT)) for p in every])
 
 
 def _in_order(job: Job, parts: Sequence[Part], removed: np.ndarray) -> _InOrder:
@@ -242,7 +242,7 @@ def _bucketed(members: pa.Table, order: _InOrder) -> Iterator[tuple[np.ndarray, 
 
 
 def _verified(job: Job, parts: Sequence[Part], order: _InOrder, similar: pa.Table) -> pl.DataFrame:
-    """The near duplicates, by pairs of schema SIMILAR: schema REMOVED, in record order."""
+    """The near duplicates, by pairs of schema SIMILAR: schema LEFT_OUT, in record order."""
     first, second = (order.positions(similar[side].to_numpy()) for side in ("first", "second"))
     similarity = similar["similarity"].to_numpy()
     deciding = dedup.near_duplicates(np.stack([first, second], axis=1), similarity)
@@ -254,5 +254,5 @@ def _verified(job: Job, parts: Sequence[Part], order: _InOrder, similar: pa.Tabl
         frame.join(named, on="place")
         .join(survivors, on="stays")
         .with_columns(reason=pl.lit(dedup.NEAR))
-        .select(list(REMOVED))
+        .select(list(LEFT_OUT))
     )

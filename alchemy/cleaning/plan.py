@@ -117,7 +117,7 @@ class Reading:
         return [(n, key) for n, unit in enumerate(self.units) for key in unit.part_keys()]
 
 
-REMOVED = pl.Schema(
+LEFT_OUT = pl.Schema(
     {
         "place": pl.Int64,
         **dict.fromkeys(("id", "source", "reason", "survivor"), pl.String),
@@ -145,7 +145,7 @@ class Duplicates:
     """Step 2: which records to leave out.
 
     Attributes:
-        removed: schema REMOVED, sorted by id, reason, survivor.
+        removed: schema LEFT_OUT, sorted by id, reason, survivor.
         copies: those of them that are counted all the same.
         candidates: pairs that were compared.
     """

@@ -20,15 +20,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alchemy.cleaning.batches import among
-from alchemy.cleaning.parts import read_table, regrouped
+from alchemy.cleaning.batches import among, range_starts, tables
+from alchemy.cleaning.parts import Job, regrouped
 from alchemy.cleaning.plan import Reading
-from alchemy.cleaning.reading import PLACE_BITS
-from alchemy.protocols import Lake
 
 _RANGE = 500_000
 """Records of a range, about."""
-_SAMPLED_PARTS = 64
 _ROW_GROUP = 1 << 17
 _TYPES = pa.schema(
     [("place", pa.int64()), ("id", pa.string()), ("source", pa.string()), ("line", pa.binary())]
@@ -51,23 +48,16 @@ class Records:
     starts: Sequence[str]
 
     @classmethod
-    def of(cls, lake: Lake, reading: Reading, scratch: Path, size: int = _RANGE) -> Self:
+    def of(cls, job: Job, reading: Reading, scratch: Path, size: int = _RANGE) -> Self:
         """Divide the records of all parts between files in `scratch`."""
         parts = reading.parts()
-        count = max(1, math.ceil(reading.read.total() / size))
-        sample = parts[:: math.ceil(len(parts) / _SAMPLED_PARTS)] if parts and count > 1 else []
-        tables = (read_table(lake, f"{key}.signed.parquet", ["id"]) for _, key in sample)
-        ids = sorted(i for table in tables for i in table["id"].to_pylist())
-        starts = sorted({ids[len(ids) * n // count] for n in range(1, count)}) if ids else []
+        starts = range_starts(job, parts, math.ceil(reading.read.total() / size))
         scratch.mkdir(parents=True, exist_ok=True)
         files = [scratch / f"{number:04d}.parquet" for number in range(len(starts) + 1)]
         writers = [pq.ParquetWriter(file, _TYPES, compression="lz4") for file in files]
         try:
-            for unit, key in parts:
-                columns = ["ordinal", "id", "source", "line"]
-                table = read_table(lake, f"{key}.signed.parquet", columns)
-                places = table["ordinal"].to_numpy() + (unit << PLACE_BITS)
-                table = table.set_column(0, "place", pa.array(places)).cast(_TYPES)
+            for table in tables(job, "signed", ["id", "source", "line"], parts):
+                table = table.cast(_TYPES)
                 of_row = np.array([bisect_right(starts, i) for i in table["id"].to_pylist()])
                 for number in np.unique(of_row).tolist():
                     writers[number].write_table(table.filter(pa.array(of_row == number)))

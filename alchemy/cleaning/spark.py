@@ -60,7 +60,6 @@ _T = TypeVar("_T")
 _MARK = "alchemy-error:"
 _REPORT_SECONDS = 2.0
 _UNITS_PER_TASK = 4
-_SAMPLED_PARTS = 64
 _KEY_BYTES = 256
 """Of a record's keys in a shuffle."""
 _BATCH_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
@@ -161,13 +160,7 @@ class SparkEngine:
 
         Spark's own ranges would run the step before them twice, to sample it.
         """
-        sample = parts[:: math.ceil(len(parts) / _SAMPLED_PARTS)]
-        ids = sorted(
-            i
-            for table in batches.tables(self.job, "signed", ["id"], sample)
-            for i in table["id"].to_pylist()
-        )
-        starts = sorted({ids[len(ids) * n // count] for n in range(1, count)}) if ids else []
+        starts = batches.range_starts(self.job, parts, count)
         marks: dict[int, int] = {}
         count = len(starts) + 1
         numbers = itertools.count(0, 64 * count)

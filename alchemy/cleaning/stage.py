@@ -92,15 +92,14 @@ def run(context: StageContext, raw: RawData, open_engine: OpenEngine) -> Receipt
     )
     parts = Parts(settings.lake, f"{prefix}/parts/{secrets.token_hex(6)}")
     forgotten = read_forgotten(lake)
+    job = Job(parts, settings, forgotten.documents)
     clear(lake, f"{prefix}/parts")
     try:
-        with open_engine(
-            Order(name, Job(parts, settings, forgotten.documents), previous)
-        ) as engine:
+        with open_engine(Order(name, job, previous)) as engine:
             done |= {one.root: one for one in engine.read(tasks, raw.read_unit)}
             entries = planned.entries(done)
             reading = Reading.of([unit for entry in entries.values() for unit in entry.units])
-            records = Records.of(lake, reading, context.scratch / "records")
+            records = Records.of(job, reading, context.scratch / "records")
             changed = _changes(context, last, records)
             context.progress(
                 "wash.read",

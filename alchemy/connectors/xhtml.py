@@ -391,7 +391,7 @@ def _page_link(element: Any) -> list[Span]:
     resource = next((c for c in element if name_of(c).startswith("ri:")), None)
     anchor = attribute(element, "ac:anchor")
     name = _resource(resource) if resource is not None else anchor
-    target = _place(resource) if resource is not None else f"#{anchor}"
+    target = _place(resource) if resource is not None else anchor and f"#{anchor}"
     if body is None:
         return [Span(name, "reference", target)]
     inside = _trimmed(_inside(body))

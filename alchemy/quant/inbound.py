@@ -36,10 +36,10 @@ _TITLED = r"(?:\s+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?"
 _LINK = re.compile(
     rf"\]\(\s*(?:{_PLACE}){_TITLED}\s*\)"  # [label](target "title")
     rf"|^ {{0,3}}\[[^\]\n]+\]:\s+(?:{_PLACE})"  # [label]: target
-    r"|\b(https?://[^\s<>\"'`\\|{}]+)",
+    r"|\b(https?://[^\s<>\"'`\\|{}，。、；：！？（）【】《》「」“”‘’]+)",
     re.MULTILINE,
 )
-_AFTER = ".,;:!?*_~)]"
+_AFTER = ".,;:!?*_~]"
 """Ends a sentence or a bracket around a bare address, more often than the address."""
 _WEB = re.compile(r"https?://([^/?#]*)([^?#]*)(\?[^#]*)?", re.IGNORECASE)
 """Host, path and query; `urllib` raises at what redaction leaves of an address (`https://[EMAIL_1]`)."""
@@ -95,9 +95,10 @@ def with_inbound_links(metrics: Path, corpus: Path, copies: Path, output: Path) 
 def inbound_links(corpus: Path, copies: Path) -> pl.DataFrame:
     """`document_id`, `inbound_links` (Float64): distinct other documents that link to each.
 
-    Documents that nothing links to have no row. Holds the addresses and links, not the texts.
+    Documents that nothing links to have no row. Holds the addresses and links, not the texts. A copy
+    makes no links: the document that has its text makes them.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(dir=corpus.parent) as scratch:
         addresses, links = (Path(scratch, name) for name in ("addresses", "links"))
         addresses.mkdir()
         links.mkdir()
@@ -106,7 +107,7 @@ def inbound_links(corpus: Path, copies: Path) -> pl.DataFrame:
         )
         for number, batch in enumerate(batches):
             known = [row for target, document in batch for row in _known(target, document)]
-            made = [row for _, document in batch for row in _made(document)]
+            made = [row for target, d in batch if target == d.id for row in _made(d)]
             frames = ((addresses, known, _ADDRESSES), (links, made, _LINKS))
             for folder, rows, schema in frames:
                 frame = pl.DataFrame(rows, schema=schema, orient="row")
@@ -211,13 +212,21 @@ def _in_text(text: str) -> Iterator[str]:
     for begin, end in [*fenced_spans(text), (len(text), len(text))]:
         for match in _LINK.finditer(text, start, begin):
             place = next(filter(None, match.groups()))
-            yield place.rstrip(_AFTER) if match[5] else place
+            yield _bare(place) if match[5] else place
         start = end
+
+
+def _bare(address: str) -> str:
+    """Without what the sentence put behind it; `Tuning_(memory)` keeps its bracket."""
+    address = address.rstrip(_AFTER)
+    while address.endswith(")") and address.count(")") > address.count("("):
+        address = address[:-1].rstrip(_AFTER)
+    return address
 
 
 def _resolved(document: Document, target: str) -> Iterable[str]:
     """Addresses that the link may mean, the likeliest first."""
-    target = target.partition("#")[0].strip()
+    whole, target = target.strip(), target.partition("#")[0].strip()
     if not target:
         return
     if url := _WEB.match(_absolute(document.uri, target)):
@@ -227,11 +236,12 @@ def _resolved(document: Document, target: str) -> Iterable[str]:
         if _WEB.match(target):
             return
     if document.source == "confluence":
-        space, colon, title = target.partition(":")
-        if colon and title:
-            yield _title(space, title)
-        yield _title(document.extra.get("space"), target)
-        yield _title("*", target)
+        for name in (whole, target):  # "C# guide" is a title, "Jobs#run" a place on a page
+            space, colon, title = name.partition(":")
+            if colon and title:
+                yield _title(space, title)
+            yield _title(document.extra.get("space"), name)
+            yield _title("*", name)
     if (path := document.extra.get("path")) and not _SCHEME.match(target):
         yield from _paths(str(path), target)
 

@@ -24,7 +24,7 @@ def test_ranges_of_any_size_give_one_file_and_one_account(tmp_path: Path, size: 
     job = Job(Parts(company.settings.lake, "x", part_bytes=500), company.settings)
     tasks = [UnitTask(f"washed/{n}", Unit("jira", f"raw/jira/{n}.jsonl")) for n in "ab"]
     reading = Reading.of(list(read_here(job, read_unit, tasks)))
-    records = Records.of(company.lake, reading, tmp_path / "records", size)
+    records = Records.of(job, reading, tmp_path / "records", size)
     assert len(records.files) > 1 or size == 1000
     removed = np.array([0, 3], np.int64)
     records.write(removed, tmp_path / "records.parquet")
@@ -39,7 +39,7 @@ def test_ranges_of_any_size_give_one_file_and_one_account(tmp_path: Path, size: 
     company.put("c", [document("R-new", "One more.")])
     tasks = [UnitTask(f"washed/later-{n}", Unit("jira", f"raw/jira/{n}.jsonl")) for n in "abc"]
     reading = Reading.of(list(read_here(job, read_unit, tasks)))
-    later = Records.of(company.lake, reading, tmp_path / "later", size)
+    later = Records.of(job, reading, tmp_path / "later", size)
     assert later.changes(tmp_path / "records.parquet") == {
         "added": Counter(jira=1),
         "changed": Counter(jira=10),

@@ -19,7 +19,7 @@ from alchemy.cleaning.copies import copies_of
 from alchemy.cleaning.local import LocalEngine
 from alchemy.cleaning.metrics import metrics_schema
 from alchemy.cleaning.parts import Job, Parts, regrouped
-from alchemy.cleaning.plan import REMOVED, Duplicates, Finished, Reading, UnitTask
+from alchemy.cleaning.plan import LEFT_OUT, Duplicates, Finished, Reading, UnitTask
 from alchemy.cleaning.quality import SIGNALS
 from alchemy.cleaning.reading import read_task
 from alchemy.config import Settings
@@ -272,7 +272,7 @@ def test_a_failing_connector_is_named_without_what_it_read(tmp_path: Path) -> No
 def test_records_that_do_not_add_up_stop_the_stage() -> None:
     reading = Reading([], 0, Counter(jira=3), Counter(jira=1), Counter())
     gone = {"place": 7, "id": "jira:A-1", "source": "jira", "reason": "exact_duplicate"}
-    removed = pl.DataFrame([gone], schema=REMOVED)
+    removed = pl.DataFrame([gone], schema=LEFT_OUT)
     duplicates = Duplicates(removed, copies_of(removed), 0)
     with pytest.raises(AlchemyError, match="'jira' do not add up: 3 read, 0 kept"):
         stage.account(reading, duplicates, Finished([], Counter(), 0, []))

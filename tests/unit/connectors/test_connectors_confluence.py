@@ -91,6 +91,13 @@ def test_a_page_names_what_it_and_its_comments_refer_to(company):
     assert "Streams" in document.text and "OPS" not in document.text
 
 
+def test_an_empty_link_leaves_nothing_behind(company):
+    body = "<p>before <ac:link/><ac:link><ac:link-body/></ac:link> after</p>"
+    company.put_lines("raw/confluence/p.jsonl", {"title": "T", "space": "S", "body": body})
+    document = company.document()
+    assert document.text.split() == ["before", "after"] and "references" not in document.extra
+
+
 def test_storage_that_is_not_well_formed_keeps_its_text(company):
     body = "<p>open <b>bold</p><ac:structured-macro ac:name='code'><ac:plain-text-body>" + (
         "<![CDATA[if a < b]]></ac:plain-text-body></ac:structured-macro> & tail"

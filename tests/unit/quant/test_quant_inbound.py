@@ -134,6 +134,26 @@ def test_a_link_to_a_copy_is_a_link_to_what_has_its_text(counted):
     assert found == {"documents:install.md": 2}
 
 
+def test_a_copy_makes_no_links(counted):
+    references = {"references": ["guide.md"]}
+    copy = file("b.md", extra={**references, "same_as": "documents:a.md"})
+    linking = file("a.md", extra=references)
+    assert counted(file("guide.md"), linking, copies=(copy,)) == {"documents:guide.md": 1}
+
+
+def test_a_title_may_hold_what_elsewhere_begins_a_place_on_a_page(counted):
+    linking = page("Index", extra={"references": ["C# guide", "Jobs#run"]})
+    found = counted(page("C"), page("C# guide"), page("Jobs"), linking)
+    assert found == {"confluence:XD/C# guide": 1, "confluence:XD/Jobs": 1}
+
+
+@pytest.mark.parametrize("text", ["(见 {}）。", "{}，以及", "See ({}).", "**{}**", "“{}”"])
+def test_an_address_ends_where_the_sentence_goes_on(counted, text):
+    address = f"{WIKI}/display/XD/Tuning_(memory)"
+    linking = file("a.md", text.format(address))
+    assert counted(page("Tuning", uri=address), linking) == {"confluence:XD/Tuning": 1}
+
+
 def test_the_table_has_zero_for_what_nothing_links_to_and_null_for_other_sources(tmp_path):
     documents = [page("Home"), page("Guide", extra={"references": ["Home"]})]
     issue = Document("jira:XD-1", "jira", "t", "x", "u", "default", ("everyone",))
