@@ -61,7 +61,7 @@ _INBOUND: tuple[tuple[str, str], ...] = (
     ),
     (rf"\borphan(?:ed)? ({_PAGES})\b", r"\1 with no inbound links"),
     (
-        rf"\b({_PAGES}) (?:that |which )?(?:nothing|nobody|no one|no (?:other )?(?:{_PAGES})) links? to\b",
+        rf"\b({_PAGES}) (?:that |which |does |do |did )?(?:nothing|nobody|no one|no (?:other )?(?:{_PAGES})) links? to\b",
         r"\1 with no inbound links",
     ),
 )

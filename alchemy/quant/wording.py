@@ -200,7 +200,7 @@ def _span(limits: Sequence[Condition]) -> str:
     end = next((str(c.values[0]) for c in limits if c.op == "until"), None)
     parts = [f"from {start}"] if start else []
     parts += [f"before {end}"] if end else []
-    return f"{verb} {' and '.join(parts)}"
+    return f"{verb} {' and '.join(parts)} (UTC)"
 
 
 def number_text(value: float) -> str:
@@ -297,7 +297,7 @@ def _grouped(plan: Plan, result: Result) -> str:
         verb = "have" if len(best) > 1 else "has"
         return (
             f"{names}{more} {verb} the {plan.order} {_measure_text(plan)} of {number_text(result.total_groups)} "
-            f"by {group}: {_row_value(plan, result.groups[0])}."
+            f"by {group}{_clock(plan)}: {_row_value(plan, result.groups[0])}."
         )
     shown = result.groups[:MOST_GROUPS]
     lines = "\n".join(f"- {row.name}: {_row_value(plan, row)}" for row in shown)
@@ -306,7 +306,11 @@ def _grouped(plan: Plan, result: Result) -> str:
         if result.total_groups > len(shown)
         else ""
     )
-    return f"The {_measure_text(plan)} by {group}:\n\n{lines}{cut}"
+    return f"The {_measure_text(plan)} by {group}{_clock(plan)}:\n\n{lines}{cut}"
+
+
+def _clock(plan: Plan) -> str:
+    return " (UTC)" if plan.period else ""
 
 
 def _compared(plan: Plan, result: Result) -> str:

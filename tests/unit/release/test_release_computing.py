@@ -353,6 +353,7 @@ def test_one_changed_record_changes_only_its_own_group(tmp_path: Path) -> None:
         ("Which page has the most inbound links?", "XD/Home"),
         ("What is the most linked-to page?", "XD/Home"),
         ("How many orphan pages are there?", "1 page without inbound links"),
+        ("How many pages does nothing link to?", "1 page without inbound links"),
         ("What is the average number of backlinks per page?", "average inbound links of the 3"),
     ],
 )

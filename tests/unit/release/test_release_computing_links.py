@@ -48,6 +48,8 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Counter:
         ("What are the lowest and the highest story points of tickets?", "of the 3 issues is 8"),
         ("What are the lowest and the highest story points of tickets?", "of the 3 issues is 1"),
         ("Which commit has the longest title?", "More lag"),
+        ("Which month had the most commits?", "commits of 2 by month (UTC): 3"),
+        ("How many commits in 2025?", "from 2025-01-01 and before 2026-01-01 (UTC)"),
         ("commits before 2025-02-01?", "There are 2 commits"),
     ],
 )  # fmt: skip
