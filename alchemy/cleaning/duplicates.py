@@ -31,7 +31,7 @@ from alchemy.cleaning.reading import PLACE_BITS
 Shared: TypeAlias = Callable[[Callable[[Iterable[Part]], Batches]], pa.Table]
 """A step parts → KEY → the rows of schema KEY whose key several records have, in any order."""
 Compare: TypeAlias = Callable[[np.ndarray, np.ndarray], pa.Table]
-"""Pairs of positions, int64[n, 2], and the places of the records in order → those pairs that are
+"""Pairs of positions, integers [n, 2], and the places of the records in order → those pairs that are
 similar enough: schema SIMILAR, in any order."""
 
 _compute: Any = pc
@@ -89,12 +89,14 @@ def find_duplicates(
         partial(batches.band_keys, job, out, slice(first, None, slices)) for first in range(slices)
     ]
     pairs = _candidates(map(shared, steps), _sketches(job, parts, order), order, threshold)
-    similar = compare(pairs, order.places) if len(pairs) else None
+    candidates = len(pairs)
+    similar = compare(pairs, order.places) if candidates else None
+    del pairs
     near = _verified(job, parts, order, similar) if similar else pl.DataFrame(schema=LEFT_OUT)
     removed = pl.concat([gone, near]).sort(
         "id", "reason", pl.col("survivor").fill_null(""), "place"
     )
-    return Duplicates(removed, copies_of(removed), len(pairs))
+    return Duplicates(removed, copies_of(removed), candidates)
 
 
 def _records(
@@ -196,7 +198,7 @@ def _sketches(job: Job, parts: Sequence[Part], order: _InOrder) -> np.ndarray:
 def _candidates(
     members: Iterable[pa.Table], sketches: np.ndarray, order: _InOrder, threshold: float
 ) -> np.ndarray:
-    """Pairs that share a band and whose sketches are alike: int64[n, 2], sorted, unique.
+    """Pairs that share a band and whose sketches are alike: unsigned [n, 2], sorted, unique.
 
     A corpus of many similar records has quadratically many pairs in its buckets, nearly all of them
     well below the threshold: the sketches sort those out before anyone reads their texts.
@@ -218,8 +220,13 @@ def _candidates(
         held += len(found[-1])
         if held > _HELD:  # a pair comes once for each band that it shares
             found, held = [np.unique(np.concatenate(found))], 0
-    first, second = np.divmod(np.unique(np.concatenate(found)), number)
-    return np.stack([first, second], axis=1)
+    every = np.unique(np.concatenate(found))
+    del found
+    pairs = np.empty((len(every), 2), np.min_scalar_type(number))
+    for start in range(0, len(every), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        pairs[block, 0], pairs[block, 1] = np.divmod(every[block], number)
+    return pairs
 
 
 def _bucketed(members: pa.Table, order: _InOrder) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -60,10 +60,9 @@ class LocalEngine:
             return _table(batches.shared_keys(step(parts)), batches.KEY)
 
         def compare(pairs: np.ndarray, in_order: np.ndarray) -> pa.Table:
-            groups = pairing.grouped(pairs, in_order)
-            units = set((groups.places >> PLACE_BITS).tolist())
-            those = (part for part in parts if part[0] in units)
-            sides = _table(pairing.sides(self._job, groups, those), pairing.SIDE).sort_by("group")
+            groups = pairing.StoredGroups.of(self._job, pairs, in_order)
+            rows = pairing.sides(self._job, groups, groups.having(parts))
+            sides = _table(rows, pairing.SIDE).sort_by("group")
             return _table(pairing.similar(self._job, iter(sides.to_batches())), pairing.SIMILAR)
 
         return find_duplicates(self._job, reading, shared, compare)

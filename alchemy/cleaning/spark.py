@@ -22,7 +22,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -38,7 +38,7 @@ from alchemy.cleaning.finishing import (
     chunk_batches,
     document_batches,
 )
-from alchemy.cleaning.parts import PART_BYTES, Job
+from alchemy.cleaning.parts import PART_BYTES, Job, clear, read_table, write_table
 from alchemy.cleaning.plan import (
     Boilerplate,
     Duplicates,
@@ -49,7 +49,7 @@ from alchemy.cleaning.plan import (
     UnitTask,
     total,
 )
-from alchemy.cleaning.reading import PLACE_BITS, read_task
+from alchemy.cleaning.reading import read_task
 from alchemy.errors import AlchemyError, ErrorCode
 from alchemy.stage import Progress
 
@@ -76,6 +76,7 @@ class SparkEngine:
     spark: SparkSession
     job: Job
     progress: Progress
+    _numbers: Iterator[int] = field(default_factory=itertools.count, init=False)
 
     @property
     def _cores(self) -> int:
@@ -114,13 +115,12 @@ class SparkEngine:
             return self._collected(together, batches.shared_keys, batches.KEY)
 
         def compare(pairs: np.ndarray, in_order: np.ndarray) -> pa.Table:
-            groups = pairing.grouped(pairs, in_order)
-            units = set((groups.places >> PLACE_BITS).tolist())
-            those = [part for part in reading.parts() if part[0] in units]
+            groups = pairing.StoredGroups.of(self.job, pairs, in_order)
+            those = groups.having(reading.parts())
             step = functools.partial(pairing.sides, self.job, groups)
             sides = self._over(those, step, pairing.SIDE, self._tasks(reading.text_bytes))
             # a shingle is eight bytes, and a word of a text hardly more
-            size = len(groups.places) * reading.text_bytes // max(1, reading.read.total())
+            size = groups.members * reading.text_bytes // max(1, reading.read.total())
             together = sides.repartition(self._partitions(size), "group")
             similar = functools.partial(pairing.similar, self.job)
             with self._session_option(_BATCH_ROWS, self._rows_per_batch(reading)):
@@ -196,10 +196,14 @@ class SparkEngine:
     def _collected(
         self, frame: DataFrame, step: Callable[[Batches], Batches], schema: pa.Schema
     ) -> pa.Table:
-        with _typed_errors():
-            return pa.Table.from_pandas(
-                self._map(frame, step, schema).toPandas(), schema, preserve_index=False
-            )
+        """What a step makes of every partition, through the lake: Spark would hold all of it."""
+        folder = self.job.parts.key(f"collected/{next(self._numbers):04d}")
+        stored = functools.partial(_stored, self.job, folder, step, schema)
+        done = self._summaries(self._map(frame, stored, SUMMARY))
+        lake = self.job.parts.open()
+        tables = [read_table(lake, one["key"]) for one in done if one["key"]]
+        clear(lake, folder)
+        return pa.concat_tables([schema.empty_table(), *tables])
 
     def _summaries(self, frame: DataFrame) -> list[dict[str, Any]]:
         with _typed_errors():
@@ -252,12 +256,32 @@ def _read_tasks(job: Job, read_unit: ReadUnit, tasks: Iterable[UnitTask]) -> Bat
         yield pa.RecordBatch.from_arrays([pa.array([done.to_json()])], schema=SUMMARY)
 
 
+def _stored(
+    job: Job,
+    folder: str,
+    step: Callable[[Batches], Batches],
+    schema: pa.Schema,
+    incoming: Batches,
+) -> Batches:
+    """Store what a step makes of a partition, when that is anything, and say where it lies."""
+    table = pa.Table.from_batches(step(incoming), schema)
+    key = f"{folder}/{_partition():06d}.parquet" if table.num_rows else ""
+    if key:
+        write_table(job.parts.open(), key, table)
+    yield pa.RecordBatch.from_arrays([pa.array([json.dumps({"key": key})])], schema=SUMMARY)
+
+
 def _chunk_partition(job: Job, boilerplate: Boilerplate, incoming: Batches) -> Batches:
+    return chunk_batches(job, boilerplate, _partition(), incoming)
+
+
+def _partition() -> int:
+    """Number of the partition that this executor is at."""
     from pyspark import TaskContext
 
     context = TaskContext.get()
     assert context is not None
-    return chunk_batches(job, boilerplate, context.partitionId(), incoming)
+    return context.partitionId()
 
 
 def _reported(step: Callable[[Batches], Batches], incoming: Iterable[pa.RecordBatch]) -> Batches:

@@ -127,8 +127,9 @@ class DividedEngine:
             return pa.Table.from_pylist(rows, batches.KEY)
 
         def compare(pairs: np.ndarray, in_order: np.ndarray) -> pa.Table:
-            step = functools.partial(pairing.sides, self.job, pairing.grouped(pairs, in_order))
-            sides = self.over(reading.parts(), step)
+            groups = pairing.StoredGroups.of(self.job, pairs, in_order)
+            step = functools.partial(pairing.sides, self.job, groups)
+            sides = self.over(groups.having(reading.parts()), step)
             similar = functools.partial(pairing.similar, self.job)
             rows = self.together(similar, sides, pairing.SIDE, "group", in_order=True)
             return pa.Table.from_pylist(rows, pairing.SIMILAR)

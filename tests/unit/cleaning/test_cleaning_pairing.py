@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from alchemy.cleaning import dedup, pairing
-from alchemy.cleaning.parts import Job, Parts
+from alchemy.cleaning.parts import Job, Parts, read_table
+from alchemy.cleaning.reading import PLACE_BITS
 from alchemy.config import CleaningSettings, LakeSettings, Settings
 
 JOB = Job(
@@ -35,29 +37,24 @@ def clusters(sizes: list[int], seed: int) -> tuple[np.ndarray, dict[int, np.ndar
     return random.permutation(np.array(pairs)), sets
 
 
-def rows(groups: pairing.Groups, sets: dict[int, np.ndarray]) -> list[dict]:
-    return [
-        {
-            "group": number,
-            "place": place,
-            "partners": groups.partners[start:stop].tolist(),
-            "shingles": sets[place].view(np.int64).tolist(),
-        }
-        for place, number, start, stop in zip(
-            groups.places.tolist(),
-            groups.numbers.tolist(),
-            groups.starts[:-1],
-            groups.starts[1:],
-            strict=True,
-        )
-    ]
+def members(pairs: np.ndarray, in_order: np.ndarray) -> pa.Table:
+    """Schema MEMBER; of each record all of its memberships are in one of the tables."""
+    tables = [groups.to_table() for groups in pairing.grouped(pairs, in_order)]
+    units = [set((table["place"].to_numpy() >> PLACE_BITS).tolist()) for table in tables]
+    assert sum(map(len, units)) == len(set().union(*units))
+    return pa.concat_tables(tables)
 
 
-def grouped(pairs: np.ndarray) -> pairing.Groups:
+def grouped(pairs: np.ndarray) -> pa.Table:
     """The groups of pairs of places whose record order is that of the first appearance."""
     in_order = np.array(list(dict.fromkeys(pairs.ravel().tolist())))
     position = {place: n for n, place in enumerate(in_order.tolist())}
-    return pairing.grouped(np.vectorize(position.__getitem__)(pairs), in_order)
+    return members(np.vectorize(position.__getitem__)(pairs), in_order)
+
+
+def largest(groups: pa.Table) -> int:
+    """Records of the largest group."""
+    return max(Counter(groups["group"].to_pylist()).values())
 
 
 @pytest.mark.parametrize("size", [1, 4, 64])
@@ -67,10 +64,13 @@ def test_groups_find_the_pairs_that_comparing_one_by_one_finds(
 ) -> None:
     monkeypatch.setattr(pairing, "GROUP_RECORDS", size)
     monkeypatch.setattr(pairing, "_VALUES", 500)
+    monkeypatch.setattr(pairing, "_LINKED", 7 * size)
+    monkeypatch.setattr(pairing, "_SLICE", 10 * size)
     pairs, sets = clusters([2, 2, 3, 40, 5, 130, 2, 9], size + batch)
-    table = pa.Table.from_pylist(
-        sorted(rows(grouped(pairs), sets), key=lambda row: row["group"]), pairing.SIDE
-    )
+    rows = sorted(grouped(pairs).to_pylist(), key=lambda row: row["group"])
+    for row in rows:
+        row["shingles"] = sets[row["place"]].view(np.int64)
+    table = pa.Table.from_pylist(rows, pairing.SIDE)
     found = [
         (row["first"], row["second"], row["similarity"])
         for one in pairing.similar(JOB, iter(table.to_batches(batch)))
@@ -88,19 +88,42 @@ def test_groups_find_the_pairs_that_comparing_one_by_one_finds(
 def test_a_record_is_sent_once_where_clusters_are_small_and_groups_stay_small() -> None:
     small, _ = clusters([7] * 300, 3)
     groups = grouped(small)
-    assert len(groups.places) == 7 * 300
-    assert max(Counter(groups.numbers.tolist()).values()) <= 2 * pairing.GROUP_RECORDS
+    assert len(groups) == 7 * 300
+    assert largest(groups) <= 2 * pairing.GROUP_RECORDS
     large, _ = clusters([5000], 4)
     groups = grouped(large)
-    assert max(Counter(groups.numbers.tolist()).values()) <= 2 * pairing.GROUP_RECORDS
-    assert len(groups.places) < 2 * len(large), "never more than both sides of each pair"
-    assert sorted(groups.partners.tolist()) == sorted(large[:, 0].tolist())
+    assert largest(groups) <= 2 * pairing.GROUP_RECORDS
+    assert len(groups) < 2 * len(large), "never more than both sides of each pair"
+    partners = [partner for some in groups["partners"].to_pylist() for partner in some]
+    assert sorted(partners) == sorted(large[:, 0].tolist())
 
 
 def test_one_large_bucket_sends_a_record_to_few_groups_whatever_its_place() -> None:
     """Where the order of records and that of their places differ."""
     in_order = np.random.default_rng(2).permutation(6000) * 31
     pairs = np.stack(dedup.bucket_pairs(len(in_order)), axis=1)
-    groups = pairing.grouped(pairs, in_order)
-    assert len(groups.places) < 4 * len(in_order)
-    assert (np.diff(groups.places) >= 0).all()
+    groups = members(pairs, in_order)
+    assert len(groups) < 4 * len(in_order)
+    assert (np.diff(groups["place"].to_numpy()) >= 0).all()
+
+
+def test_every_unit_finds_its_memberships_in_the_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairing, "_SLICE", 300)
+    pairs, _ = clusters([9] * 200, 5)
+    in_order, positions = np.unique(pairs, return_inverse=True)
+    in_order = in_order << PLACE_BITS - 10
+    job = Job(Parts(LakeSettings(root=str(tmp_path)), "test"), Settings())
+    stored = pairing.StoredGroups.of(job, positions.reshape(pairs.shape), in_order)
+    assert len(stored.keys) > 5
+    units = np.unique(in_order >> PLACE_BITS).tolist()
+    parts = [(unit, f"{unit}/0") for unit in range(units[-1] + 1)]
+    assert [unit for unit, _ in stored.having(parts)] == units
+    found: list[int] = []
+    for key in dict.fromkeys(map(stored.key, units)):
+        groups = pairing.Groups.from_table(read_table(job.parts.open(), key))
+        assert {stored.key(unit) for unit in (groups.places >> PLACE_BITS).tolist()} == {key}
+        owners = np.repeat(groups.places, np.diff(groups.starts))
+        found += zip(groups.partners.tolist(), owners.tolist(), strict=True)
+    assert sorted(found) == sorted(map(tuple, in_order[positions.reshape(pairs.shape)].tolist()))
